@@ -1,0 +1,206 @@
+"""Configuration: frozen pydantic models, a YAML file, and ``--set a.b=c`` on top.
+
+The defaults written here are the tiny configuration (minutes on two cores); `configs/tiny.yaml`
+spells out the same values. A key left out of a file takes the value that stands here; a key that
+stands in a file and not here is an error that names the nearest valid one.
+"""
+
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+PositiveInt = Annotated[int, Field(ge=1)]
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Synthetic(Section):
+    """The storms that are made when `data.root` is not given."""
+
+    train_events: PositiveInt = 48
+    test_events: PositiveInt = 8
+
+
+class Data(Section):
+    root: Path | None = Field(None, description="SEVIR-LR tree; null: synthetic storms")
+    synthetic: Synthetic = Synthetic()
+    frame_size: PositiveInt = Field(
+        64, description="pixels a side; larger frames are reduced by block maximum, as SEVIR-LR was"
+    )
+    context_frames: PositiveInt = 7
+    forecast_frames: PositiveInt = 6
+    window_stride: PositiveInt = Field(6, description="frames between the windows of an event")
+    test_from: Literal["auto"] | datetime = Field(
+        "auto", description="events after this UTC time are the test set; auto: the widest gap"
+    )
+    split: Literal["by_event", "by_sequence"] = Field(
+        "by_event", description="by_sequence is the reference's split: its windows overlap"
+    )
+    validation_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.1
+
+
+class Autoencoder(Section):
+    """The frame-wise VAE (Gao et al. 2023, section 3.1; MODEL section 3)."""
+
+    latent_channels: PositiveInt = 8
+    widths: tuple[PositiveInt, ...] = (16, 32, 32)
+    layers_per_block: PositiveInt = 1
+    norm_groups: PositiveInt = 8
+
+
+class Denoiser(Section):
+    """The Earthformer-UNet (MODEL section 2)."""
+
+    base_width: PositiveInt = 32
+    depths: tuple[PositiveInt, ...] = (1, 1)
+    num_heads: PositiveInt = 2
+    width_exponent: Annotated[float, Field(ge=0)] = Field(
+        1.0, description="width of level i: base_width * int(2**(width_exponent * i))"
+    )
+    attention_pattern: str = "axial"
+    attention_dropout: Fraction = 0.0
+    projection_dropout: Fraction = 0.0
+    feed_forward_dropout: Fraction = 0.0
+    global_vectors: Annotated[int, Field(ge=0)] = 0
+    padding: Literal["zeros", "ignore", "nearest"] = "zeros"
+    hierarchical_position_embedding: bool = False
+    recompute: bool = Field(False, description="trade a second forward pass a block for memory")
+    precision: Literal["float32", "float16", "bfloat16"] = Field(
+        "float32", description="of products and convolutions; norms and softmax stay float32"
+    )
+
+
+class Diffusion(Section):
+    """The latent diffusion process (MODEL section 4)."""
+
+    noise_steps: PositiveInt = 1000
+    noise_schedule: Literal["linear", "cosine", "sqrt_linear", "sqrt"] = "linear"
+    objective: Literal["noise", "clean", "velocity", "flow_matching"] = Field(
+        "noise", description="what the denoiser predicts: eps, x0, v, or the flow's velocity"
+    )
+    learn_log_variance: bool = Field(True, description="a learned weight a noise step")
+    variational_weight: Annotated[float, Field(ge=0)] = 0.0
+    latent_scale: Annotated[float, Field(gt=0)] | Literal["unit_variance"] = Field(
+        "unit_variance", description="factor on the target latents; the published one is 1"
+    )
+
+
+class Alignment(Section):
+    """The knowledge-alignment network (MODEL section 5)."""
+
+    base_width: PositiveInt = 16
+    depths: tuple[PositiveInt, ...] = (1, 1)
+    num_heads: PositiveInt = 2
+    attention_pattern: str = "axial"
+    attention_dropout: Fraction = 0.0
+    projection_dropout: Fraction = 0.0
+    feed_forward_dropout: Fraction = 0.0
+
+
+class Training(Section):
+    """What every training stage has: length, batches, optimizer, and what is kept."""
+
+    duration: Annotated[str, Field(pattern=r"^[1-9]\d* (steps|epochs)$")]
+    global_batch: PositiveInt
+    micro_batch: PositiveInt = Field(
+        64, description="samples a rank holds at once; a larger share is accumulated"
+    )
+    learning_rate: Annotated[float, Field(gt=0)]
+    weight_decay: Annotated[float, Field(ge=0)]
+    warmup_fraction: Fraction = 0.1
+    warmup_start: Annotated[float, Field(ge=0, le=1)] = 0.1
+    final_learning_rate_ratio: Annotated[float, Field(ge=0, le=1)] = 1e-3
+    gradient_clip: Annotated[float, Field(gt=0)] = 1.0
+    ema_decay: Fraction = 0.9999
+    log_every: PositiveInt = 10
+    validate_every: PositiveInt = 100
+    checkpoint_every: PositiveInt = 100
+    keep_checkpoints: PositiveInt = 2
+    stop_after_bad_steps: PositiveInt = 10
+
+
+class TrainAutoencoder(Training):
+    duration: Annotated[str, Field(pattern=r"^[1-9]\d* (steps|epochs)$")] = "400 steps"
+    global_batch: PositiveInt = 16
+    learning_rate: Annotated[float, Field(gt=0)] = 2e-3
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    kl_weight: Annotated[float, Field(ge=0)] = 1e-6
+    augmentation: Literal["none", "flips_and_quarter_turns", "any_rotation"] = (
+        "flips_and_quarter_turns"
+    )
+
+
+class TrainDiffusion(Training):
+    duration: Annotated[str, Field(pattern=r"^[1-9]\d* (steps|epochs)$")] = "600 steps"
+    global_batch: PositiveInt = 16
+    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
+    weight_decay: Annotated[float, Field(ge=0)] = 1e-2
+    ema_decay: Fraction = 0.99
+    augmentation: Literal["none", "flips_and_quarter_turns"] = Field(
+        "none", description="flips_and_quarter_turns: eight latent variants of every event"
+    )
+
+
+class Forecast(Section):
+    solver: Literal["ddpm", "ddim"] = "ddim"
+    steps: PositiveInt = Field(
+        20, description="network calls; ddpm with all noise steps: as published"
+    )
+    ensemble_members: PositiveInt = 8
+    weights: Literal["ema", "raw"] = "ema"
+    cases: PositiveInt | Literal["all"] = Field(8, description="test windows, spread evenly")
+    batch: PositiveInt = Field(8, description="members a rank samples at once")
+
+
+class Evaluate(Section):
+    thresholds: tuple[Annotated[float, Field(gt=0, le=255)], ...] = (16, 74, 133, 160, 181, 219)
+    pooling: tuple[PositiveInt, ...] = (1, 4, 16)
+
+
+class Parallel(Section):
+    pipeline: PositiveInt = Field(1, description="stages of the folded pipeline")
+
+
+class Config(Section):
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    data: Data = Data()
+    autoencoder: Autoencoder = Autoencoder()
+    denoiser: Denoiser = Denoiser()
+    diffusion: Diffusion = Diffusion()
+    alignment: Alignment = Alignment()
+    train_autoencoder: TrainAutoencoder = TrainAutoencoder()
+    train_diffusion: TrainDiffusion = TrainDiffusion()
+    forecast: Forecast = Forecast()
+    evaluate: Evaluate = Evaluate()
+    parallel: Parallel = Parallel()
+
+    @property
+    def latent_size(self) -> int:
+        """Pixels a side of a latent frame: each VAE block but the last halves the frame."""
+        return self.data.frame_size // 2 ** (len(self.autoencoder.widths) - 1)
+
+    @property
+    def window_frames(self) -> int:
+        return self.data.context_frames + self.data.forecast_frames
+
+    @model_validator(mode="after")
+    def _check_across_sections(self) -> "Config":
+        factor = 2 ** (len(self.autoencoder.widths) - 1)
+        if self.data.frame_size % factor:
+            raise ValueError(
+                f"data.frame_size {self.data.frame_size} is not a multiple of {factor}, the "
+                f"reduction of autoencoder.widths with {len(self.autoencoder.widths)} blocks"
+            )
+        if self.forecast.solver == "ddpm" and self.diffusion.objective == "flow_matching":
+            raise ValueError("forecast.solver ddpm cannot sample diffusion.objective flow_matching")
+        if self.forecast.steps > self.diffusion.noise_steps:
+            raise ValueError(
+                f"forecast.steps {self.forecast.steps} exceeds diffusion.noise_steps "
+                f"{self.diffusion.noise_steps}"
+            )
+        return self
