@@ -1,0 +1,56 @@
+"""The progress line of rank 0: where a stage stands and when it will be done."""
+
+import time
+
+
+class Progress:
+    """Formats a line a call; the rate is that of the steps since the last line.
+
+    Args:
+        stage: name that starts the line.
+        total: steps of the whole stage.
+        done: steps that earlier launches made.
+        samples_per_step: the global batch.
+        on_rank_zero: other ranks print nothing.
+    """
+
+    def __init__(
+        self, stage: str, *, total: int, done: int, samples_per_step: int, on_rank_zero: bool
+    ) -> None:
+        self._stage = stage
+        self._total = total
+        self._samples_per_step = samples_per_step
+        self._on_rank_zero = on_rank_zero
+        self._last_step = done
+        self._last_time = time.perf_counter()
+
+    def restart_clock(self, step: int) -> None:
+        """Leave out what passed since the last line: compilation, validation, a checkpoint."""
+        self._last_step = step
+        self._last_time = time.perf_counter()
+
+    def report(
+        self, step: int, *, loss: float, learning_rate: float, gradient_norm: float
+    ) -> dict[str, float]:
+        """Print the line after `step` steps; return seconds a step and samples a second."""
+        now = time.perf_counter()
+        seconds = (now - self._last_time) / max(1, step - self._last_step)
+        self.restart_clock(step)
+        rate = self._samples_per_step / seconds
+        self.say(
+            f"step {step}/{self._total}  loss {loss:.5g}  lr {learning_rate:.2e}  "
+            f"|g| {gradient_norm:.3g}  {seconds:.3f} s/step  {rate:.1f} samples/s  "
+            f"left {_clock(seconds * (self._total - step))}"
+        )
+        return {"step_seconds": seconds, "samples_per_second": rate}
+
+    def say(self, text: str) -> None:
+        """Print one line of this stage."""
+        if self._on_rank_zero:
+            print(f"{time.strftime('%H:%M:%S')}  {self._stage}  {text}", flush=True)
+
+
+def _clock(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"

@@ -1,0 +1,114 @@
+"""Where everything of a run lives, and the rule that a run keeps its configuration."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from hpc.errors import UserError
+from prediff.config import Config, differing_keys, load_config, save_config
+
+RUNS = Path("runs")
+FROZEN_SECTIONS = (
+    "seed",
+    "data",
+    "autoencoder",
+    "denoiser",
+    "diffusion",
+    "train_autoencoder",
+    "train_diffusion",
+)
+CHANGEABLE_KEYS = (
+    "micro_batch",
+    "log_every",
+    "validate_every",
+    "checkpoint_every",
+    "keep_checkpoints",
+    "stop_after_bad_steps",
+    "recompute",
+)
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The paths of one run: ``runs/NAME``."""
+
+    path: Path
+
+    @property
+    def name(self) -> str:
+        return self.path.name
+
+    @property
+    def config(self) -> Path:
+        return self.path / "config.yaml"
+
+    @property
+    def log(self) -> Path:
+        return self.path / "log"
+
+    @property
+    def stop_file(self) -> Path:
+        return self.path / "stop"
+
+    @property
+    def data(self) -> Path:
+        return self.path / "data"
+
+    @property
+    def latents(self) -> Path:
+        return self.path / "latents"
+
+    @property
+    def forecast(self) -> Path:
+        return self.path / "forecast"
+
+    @property
+    def evaluation(self) -> Path:
+        return self.path / "evaluation"
+
+    def events(self, stage: str) -> Path:
+        """TensorBoard events of a stage."""
+        return self.path / stage
+
+    def checkpoints(self, stage: str) -> Path:
+        return self.path / stage / "checkpoints"
+
+
+def open_run(
+    *, name: str, config: Path | None, data: Path | None, overrides: Iterable[str]
+) -> tuple[RunFolder, Config]:
+    """Return the run's folder and its resolved configuration, and save the configuration there.
+
+    Without `config` an existing run goes on with its own; `data` and `overrides` win over both.
+
+    Raises:
+        UserError: the name is no folder name, a setting is wrong, or the run was made with another
+            configuration and would not continue with this one.
+    """
+    if not name or "/" in name or name.startswith("."):
+        raise UserError(f"--name {name!r} is no name for a folder below runs/")
+    folder = RunFolder(RUNS / name)
+    texts = list(overrides)
+    if data is not None:
+        texts.append(f"data.root={data.resolve()}")
+    saved = folder.config if folder.config.exists() else None
+    resolved = load_config(config or saved, texts)
+    if saved is not None:
+        _refuse_another_configuration(folder, load_config(saved), resolved)
+    folder.path.mkdir(parents=True, exist_ok=True)
+    save_config(resolved, folder.config)
+    return folder, resolved
+
+
+def _refuse_another_configuration(folder: RunFolder, old: Config, new: Config) -> None:
+    changed = [
+        text
+        for text in differing_keys(old, new, FROZEN_SECTIONS)
+        if text.split(":", 1)[0].rsplit(".", 1)[-1] not in CHANGEABLE_KEYS
+    ]
+    if changed:
+        more = f" (and {len(changed) - 3} more)" if len(changed) > 3 else ""
+        raise UserError(
+            f"{folder.path} was made with another configuration: {'; '.join(changed[:3])}{more}; "
+            "choose another --name, or remove the folder"
+        )
