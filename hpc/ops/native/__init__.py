@@ -1,0 +1,1 @@
+"""Operators in portable C++ for CPU hosts, built on first use."""

@@ -1,0 +1,105 @@
+"""LayerNorm, GELU and GroupNorm as fused native operators for CPU hosts.
+
+MindSpore's own CPU kernels for these are several times slower than memory allows. Each Cell here
+is the operator alone: the parameters belong to the layer that calls it. Channels are the last axis
+(C); N is the batch, S any number of axes between. Everything is float32.
+
+Gradients are operators of their own, so the Cells work in graph and in eager mode.
+"""
+
+import numpy as np
+from mindspore import Tensor, nn, ops
+
+from hpc.ops.native.library import elementwise_library
+
+
+def _same_as_first(first, *_):
+    return first
+
+
+def _operator(name: str, out_shape, out_dtype, bprop=None) -> ops.Custom:
+    return ops.Custom(f"{elementwise_library()}:{name}", out_shape, out_dtype, "aot", bprop=bprop)
+
+
+def _norm_gradient_shape(x, gamma, *_):
+    return x, gamma, gamma
+
+
+def _norm_gradient_dtype(x, gamma, *_):
+    return x, gamma, gamma
+
+
+class NativeLayerNorm(nn.Cell):
+    """Normalise over the last axis: ``construct(x [..., C], gamma [C], beta [C]) -> [..., C]``.
+
+    Raises LibraryUnavailable at construction where the library cannot be built.
+    """
+
+    def __init__(self, *, epsilon: float = 1e-5):
+        super().__init__()
+        self.epsilon = Tensor(np.array([epsilon], np.float32))
+        gradient = _operator("LayerNormGrad", _norm_gradient_shape, _norm_gradient_dtype)
+
+        def bprop(x, gamma, beta, epsilon, out, dout):
+            dx, dgamma, dbeta = gradient(x, gamma, epsilon, dout)
+            return dx, dgamma, dbeta, ops.zeros_like(epsilon)
+
+        self.forward_operator = _operator("LayerNorm", _same_as_first, _same_as_first, bprop)
+
+    def construct(self, x: Tensor, gamma: Tensor, beta: Tensor) -> Tensor:
+        return self.forward_operator(x, gamma, beta, self.epsilon)
+
+
+class NativeBiasGelu(nn.Cell):
+    """Exact GELU of a sum: ``construct(x [..., C], bias [C]) -> gelu(x + bias)``.
+
+    The bias of the linear layer before it is added here, which saves the layer a pass over memory.
+    Raises LibraryUnavailable at construction where the library cannot be built.
+    """
+
+    def __init__(self):
+        super().__init__()
+        gradient = _operator("BiasGeluGrad", _both, _both)
+
+        def bprop(x, bias, out, dout):
+            return gradient(x, bias, dout)
+
+        self.forward_operator = _operator("BiasGelu", _same_as_first, _same_as_first, bprop)
+
+    def construct(self, x: Tensor, bias: Tensor) -> Tensor:
+        return self.forward_operator(x, bias)
+
+
+def _both(x, bias, *_):
+    return x, bias
+
+
+class NativeGroupNorm(nn.Cell):
+    """Group normalisation: ``construct(x [N, S..., C], gamma [C], beta [C]) -> [N, S..., C]``.
+
+    Args:
+        groups: number of groups; must divide C.
+        epsilon: added to the variance.
+        silu: apply ``u * sigmoid(u)`` to the result in the same pass.
+
+    Raises LibraryUnavailable at construction where the library cannot be built.
+    """
+
+    def __init__(self, *, groups: int, epsilon: float, silu: bool = False):
+        super().__init__()
+        self.groups = Tensor(np.array([groups], np.int32))
+        self.epsilon = Tensor(np.array([epsilon], np.float32))
+        name = "GroupNormSilu" if silu else "GroupNorm"
+        gradient = _operator(f"{name}Grad", _norm_gradient_shape, _norm_gradient_dtype)
+
+        def bprop(x, gamma, beta, groups, epsilon, out, dout):
+            dx, dgamma, dbeta = gradient(x, gamma, beta, groups, epsilon, dout)
+            return dx, dgamma, dbeta, ops.zeros_like(groups), ops.zeros_like(epsilon)
+
+        self.forward_operator = _operator(name, _same_as_first, _same_as_first, bprop)
+
+    def construct(self, x: Tensor, gamma: Tensor, beta: Tensor) -> Tensor:
+        return self.forward_operator(x, gamma, beta, self.groups, self.epsilon)
+
+
+__all__ = ["NativeBiasGelu", "NativeGroupNorm", "NativeLayerNorm"]

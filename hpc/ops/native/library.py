@@ -1,0 +1,122 @@
+"""Shared libraries of native operators, built with g++ on first use.
+
+A library is kept in a cache folder under a name that contains a hash of everything that decides its
+content: sources, headers, flags, compiler and instruction set. Several processes may build at once:
+each builds aside and renames, so a library is there whole or not at all.
+"""
+
+import hashlib
+import os
+import shutil
+import subprocess
+import tempfile
+from functools import cache
+from pathlib import Path
+
+CPU_SOURCES = Path(__file__).parent / "cpu"
+
+FLAGS = (
+    "-std=c++17",
+    "-O3",
+    "-march=native",
+    "-fno-math-errno",
+    "-ffp-contract=fast",
+    "-fPIC",
+    "-shared",
+    "-pthread",
+)
+
+
+class LibraryUnavailable(Exception):
+    """The library cannot be had here; the message is one line that says why."""
+
+
+def cache_folder() -> Path:
+    """Return where built libraries are kept: ``$XDG_CACHE_HOME/prediff-hpc``, or below ~/.cache."""
+    base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
+    return Path(base) / "prediff-hpc"
+
+
+@cache
+def _instruction_set() -> str:
+    """Return the processor's feature list, which ``-march=native`` compiles for."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return ""
+    return next((line for line in lines if line.startswith(("flags", "Features"))), "")
+
+
+@cache
+def _compiler_version(compiler: str) -> str:
+    return subprocess.run([compiler, "--version"], capture_output=True, text=True).stdout
+
+
+def _key(sources: list[Path], headers: list[Path], flags: tuple[str, ...], compiler: str) -> str:
+    digest = hashlib.sha256()
+    for file in [*sources, *headers]:
+        digest.update(file.name.encode() + b"\0" + file.read_bytes() + b"\0")
+    for part in (*flags, _compiler_version(compiler), _instruction_set()):
+        digest.update(part.encode() + b"\0")
+    return digest.hexdigest()[:16]
+
+
+def build_library(
+    *,
+    name: str,
+    sources: list[Path],
+    include: list[Path],
+    flags: tuple[str, ...] = FLAGS,
+    folder: Path | None = None,
+    compiler: str = "g++",
+) -> Path:
+    """Return the path of the shared library, building it if the cache has none.
+
+    Args:
+        name: first part of the file's name.
+        sources: the translation units.
+        include: folders whose headers they use; a change in any header is a new library.
+        flags: compiler flags.
+        folder: cache folder instead of :func:`cache_folder`.
+        compiler: the C++ compiler's command.
+
+    Raises:
+        LibraryUnavailable: no compiler, an unwritable cache folder, or a failed compilation.
+    """
+    folder = folder or cache_folder()
+    if shutil.which(compiler) is None:
+        raise LibraryUnavailable(f"there is no C++ compiler `{compiler}` on the PATH")
+    headers = sorted(header for directory in include for header in directory.glob("*.h"))
+    library = folder / f"{name}-{_key(sources, headers, flags, compiler)}.so"
+    if library.exists():
+        return library
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        handle, aside = tempfile.mkstemp(prefix=f"{name}-", suffix=".building", dir=folder)
+        os.close(handle)
+    except OSError as error:
+        raise LibraryUnavailable(f"the cache folder {folder} cannot be written: {error}") from error
+    try:
+        command = [compiler, *flags, *(f"-I{directory}" for directory in include)]
+        result = subprocess.run(
+            [*command, *map(str, sources), "-o", aside], capture_output=True, text=True
+        )
+        if result.returncode != 0:
+            first = next((line for line in result.stderr.splitlines() if "error" in line), "")
+            raise LibraryUnavailable(f"{compiler} could not build {name}: {first}")
+        os.chmod(aside, 0o755)
+        os.replace(aside, library)
+    finally:
+        if os.path.exists(aside):
+            os.unlink(aside)
+    return library
+
+
+@cache
+def elementwise_library() -> Path:
+    """Return the library of LayerNorm, GELU and GroupNorm. Raises LibraryUnavailable."""
+    return build_library(
+        name="elementwise",
+        sources=[CPU_SOURCES / f"{part}.cpp" for part in ("layer_norm", "gelu", "group_norm")],
+        include=[CPU_SOURCES],
+    )
