@@ -158,7 +158,8 @@ def make_mesh(*, ranks: int, pipeline: int = 1, global_batch: int, accumulation:
         )
     if accumulation < 1 or global_batch < 1:
         raise UserError(
-            f"a global batch of {global_batch} in {accumulation} micro-batches: both must be 1 or more"
+            f"a global batch of {global_batch} in {accumulation} micro-batches: "
+            "both must be 1 or more"
         )
     data = ranks // pipeline
     parts = data * accumulation
