@@ -1,0 +1,179 @@
+"""Sampling a denoiser with any solver.
+
+B batch, T time, H, W space, C channel; K network calls.
+"""
+
+from collections.abc import Callable
+
+import mindspore as ms
+import numpy as np
+from mindspore import nn
+
+from hpc.errors import UserError
+from prediff.diffusion.guidance import (
+    AlignmentGuidance,
+    GuidanceGradient,
+    clean_shift_weights,
+    matching_steps,
+)
+from prediff.diffusion.parameterization import Path, clean_weights
+from prediff.diffusion.samplers.plan import COLUMNS, SamplingPlan
+from prediff.diffusion.samplers.sampling_step import SamplingChain, SamplingStep
+from prediff.diffusion.samplers.solvers import sampling_plan
+
+NoiseSource = Callable[[int], np.ndarray]
+"""Unit normals ``[B, T, H, W, C]`` float32 by number: 0 is the chain's start, i the i-th call's."""
+
+
+class Sampler:
+    """A denoiser ready to be sampled: compiled once, then used with any solver and step count.
+
+    Args:
+        denoiser: Cell ``(noisy, step, condition) -> prediction`` on ``[B, T, H, W, C]``, int32
+            ``[B]`` and ``[B, T_in, H, W, C]``.
+        schedule: the noise schedule or straight path that it was trained on.
+        parameterization: what it predicts.
+        guidance: steer the samples towards a mean intensity; None for plain samples.
+        whole_chain: compile all steps into one graph. The noise of all steps is then held on the
+            device, and every new number of steps compiles anew.
+
+    Raises:
+        UserError: the parameterization means nothing on this path, or an unknown coupling.
+    """
+
+    def __init__(
+        self,
+        denoiser: nn.Cell,
+        *,
+        schedule: Path,
+        parameterization: str = "eps",
+        guidance: AlignmentGuidance | None = None,
+        whole_chain: bool = False,
+    ):
+        self.schedule = schedule
+        self.guidance = guidance
+        self._clean_weights = clean_weights(path=schedule, parameterization=parameterization)
+        gradient = None
+        if guidance is not None:
+            gradient = GuidanceGradient(
+                guidance.alignment, scale=guidance.scale, coupling=guidance.coupling
+            )
+        self._step = SamplingStep(denoiser, gradient)
+        self._chain = SamplingChain(self._step) if whole_chain else None
+
+    def sample(
+        self,
+        *,
+        noise: NoiseSource,
+        condition: ms.Tensor,
+        steps: int,
+        solver: str,
+        eta: float | None = None,
+        spacing: str | None = None,
+        target: np.ndarray | None = None,
+    ) -> ms.Tensor:
+        """Return clean samples, float32 ``[B, T, H, W, C]``, neither clipped nor decoded.
+
+        Args:
+            noise: where the chain starts and what it adds, see :data:`NoiseSource`.
+            condition: latents of the context, ``[B, T_in, H, W, C]``.
+            steps, solver, eta, spacing: see
+                :func:`~prediff.diffusion.samplers.solvers.sampling_plan`.
+            target: mean intensity to steer to, in [0, 1], ``[B]``; given if and only if the
+                sampler has guidance.
+
+        Raises:
+            UserError: the plan cannot be made, or a target without guidance or the reverse.
+        """
+        if (target is not None) != (self.guidance is not None):
+            raise UserError(
+                "a target intensity and an alignment network belong together: "
+                f"{'the network' if target is not None else 'the target'} is missing"
+            )
+        plan = sampling_plan(
+            solver=solver, schedule=self.schedule, steps=steps, eta=eta, spacing=spacing
+        )
+        call_steps, coefficients = self._rows(plan)
+        start = ms.Tensor(noise(0))
+        if target is None:
+            target = np.zeros(start.shape[0])
+        wanted = ms.Tensor(np.asarray(target, np.float32).reshape(-1))
+        adds_noise = plan.update[:, COLUMNS.index("noise")] != 0
+        silence = np.zeros(start.shape, np.float32)
+        if self._chain is not None:
+            calls = range(plan.network_calls) if plan.stochastic else range(1)
+            fresh = np.stack([noise(i + 1) if adds_noise[i] else silence for i in calls])
+            rows = ms.Tensor(call_steps), ms.Tensor(coefficients), ms.Tensor(fresh)
+            return self._chain(start, *rows, condition, wanted)
+        no_noise = ms.Tensor(silence)
+        noisy, clean = start, no_noise
+        for call in range(plan.network_calls):
+            noisy, clean = self._step(
+                noisy,
+                clean,
+                ms.Tensor(call_steps[call]),
+                ms.Tensor(coefficients[call]),
+                ms.Tensor(noise(call + 1)) if adds_noise[call] else no_noise,
+                condition,
+                wanted,
+            )
+        return noisy
+
+    def _rows(self, plan: SamplingPlan) -> tuple[np.ndarray, np.ndarray]:
+        """The steps ``[K, 2]`` int32 and the coefficients ``[K, 8]`` float32 of a plan."""
+        calls = plan.steps
+        from_noisy, from_prediction = self._clean_weights
+        guidance_steps, shift, rescale = calls, np.zeros(len(calls)), np.ones(len(calls))
+        if self.guidance is not None:
+            guidance_schedule = self.guidance.schedule
+            matching = matching_steps(path=self.schedule, schedule=guidance_schedule)
+            guidance_steps = matching[calls]
+            shift = clean_shift_weights(schedule=guidance_schedule)[guidance_steps]
+            rescale = 1 / np.hypot(self.schedule.signal, self.schedule.noise_level)[calls]
+        coefficients = np.column_stack(
+            (from_noisy[calls], from_prediction[calls], plan.update, shift, rescale)
+        )
+        return np.column_stack((calls, guidance_steps)), coefficients.astype(np.float32)
+
+
+def sample(
+    *,
+    denoiser: nn.Cell,
+    noise: NoiseSource,
+    schedule: Path,
+    steps: int,
+    solver: str,
+    condition: ms.Tensor,
+    parameterization: str = "eps",
+    guidance: AlignmentGuidance | None = None,
+    target: np.ndarray | None = None,
+    eta: float | None = None,
+    spacing: str | None = None,
+) -> ms.Tensor:
+    """Return clean samples of one batch, ``[B, T, H, W, C]``; see :class:`Sampler`.
+
+    Compiles its graph anew, so whoever samples more than one batch holds a :class:`Sampler`.
+
+    Example::
+
+        latents = sample(
+            denoiser=denoiser,
+            noise=MemberNoise(seed=0, cases=[0, 0], members=[0, 1], shape=(6, 16, 16, 64)),
+            schedule=noise_schedule(name="linear"),
+            steps=20,
+            solver="dpmpp",
+            condition=condition,
+        )
+    """
+    sampler = Sampler(
+        denoiser, schedule=schedule, parameterization=parameterization, guidance=guidance
+    )
+    return sampler.sample(
+        noise=noise,
+        condition=condition,
+        steps=steps,
+        solver=solver,
+        eta=eta,
+        spacing=spacing,
+        target=target,
+    )
