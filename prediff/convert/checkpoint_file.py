@@ -1,0 +1,87 @@
+"""Checkpoint files of others, told apart by their content, not by their names."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from hpc.errors import UserError
+from prediff.convert.mindspore_reader import read_mindspore
+from prediff.convert.networks import Network, Weights, network_entries
+from prediff.convert.torch_reader import TensorEntry, TorchFile
+
+
+def read_checkpoint(
+    path: Path, *, network: Network | None = None, weights: Weights = "raw"
+) -> dict[str, np.ndarray]:
+    """Read one network's weights under the names of the official PyTorch files.
+
+    Args:
+        path: a PyTorch zip file (an official ``.pt`` or a training checkpoint), a MindSpore
+            ``.ckpt``, or a safetensors file with reference names.
+        network: which network is wanted; None takes the file's main one.
+        weights: ``"raw"``, or ``"ema"`` for the moving averages of a training checkpoint.
+
+    Raises:
+        UserError: missing, damaged or foreign file, or not the wanted network; one line.
+    """
+    path = Path(path)
+    try:
+        with path.open("rb") as stream:
+            head = stream.read(16)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
+    if head[8:9] == b"{":
+        return _at(path, _read_safetensors(path), network, weights)
+    if head.startswith(b"PK"):
+        return _read_torch(path, network, weights)
+    if head[:1] == b"\x80":
+        raise UserError(
+            f"{path}: PyTorch's old format (before 1.6) or a bare pickle, which is not read; "
+            "save it again with a current PyTorch"
+        )
+    return _at(path, read_mindspore(path), network, weights)
+
+
+def write_checkpoint(path: Path, state: Mapping[str, np.ndarray]) -> None:
+    """Write a state dict with reference names as safetensors, whatever the file's ending.
+
+    ``safetensors.torch.load_file`` gives it back as a state dict for the reference code.
+    """
+    arrays = {name: np.ascontiguousarray(array) for name, array in state.items()}
+    save_file(arrays, path, metadata={"format": "pt"})
+
+
+def _read_torch(path: Path, network: Network | None, weights: Weights) -> dict[str, np.ndarray]:
+    with TorchFile(path) as file:
+        content = file.content
+        if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
+            content = content["state_dict"]
+        if not isinstance(content, dict):
+            raise UserError(f"{path}: holds a {type(content).__name__}, not a state dict")
+        tensors: dict[str, Any] = {
+            name: entry
+            for name, entry in content.items()
+            if isinstance(name, str) and isinstance(entry, TensorEntry)
+        }
+        chosen = _at(path, tensors, network, weights)
+        return {name: file.array(entry) for name, entry in chosen.items()}
+
+
+def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError, TypeError, KeyError) as error:
+        raise UserError(f"{path}: not a whole safetensors file ({error})") from None
+
+
+def _at(
+    path: Path, entries: Mapping[str, Any], network: Network | None, weights: Weights
+) -> dict[str, Any]:
+    try:
+        return network_entries(entries, network=network, weights=weights)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
