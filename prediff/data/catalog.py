@@ -1,0 +1,173 @@
+"""The SEVIR catalog: which radar events exist, and which of them may be used.
+
+Source: MODEL section 6; Veillette et al., SEVIR, NeurIPS 2020.
+"""
+
+import csv
+import hashlib
+import math
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from hpc.errors import UserError
+
+CATALOG_NAME = "CATALOG.csv"
+COLUMNS = (
+    "id", "file_name", "file_index", "img_type", "time_utc", "minute_offsets", "episode_id",
+    "event_id", "event_type", "llcrnrlat", "llcrnrlon", "urcrnrlat", "urcrnrlon", "proj", "size_x",
+    "size_y", "height_m", "width_m", "data_min", "data_max", "pct_missing",
+)  # fmt: skip
+"""All columns of SEVIR's own catalog, in its order."""
+
+REQUIRED_COLUMNS = ("id", "file_name", "file_index", "img_type", "time_utc", "pct_missing")
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One radar event: where its frames are, and when they were seen.
+
+    Attributes:
+        id: the event's name in the catalog.
+        file: HDF5 file, relative to ``ROOT/data``.
+        index: row of the event in that file's ``vil``.
+        time: the catalog's time (UTC, naive) at minute offset 0.
+        minute_offsets: times of the catalog's frames relative to ``time``, in minutes.
+    """
+
+    id: str
+    file: str
+    index: int
+    time: datetime
+    minute_offsets: tuple[int, ...] = ()
+
+    def frame_minutes(self, frames: int) -> list[int]:
+        """Return the offset of each of ``frames`` frames from ``time``, in minutes.
+
+        SEVIR-LR keeps SEVIR's catalog with 49 offsets for its 25 frames: then every second one
+        counts. Where the catalog says nothing usable, frames are 10 minutes apart from 0.
+        """
+        for step in (1, 2):
+            offsets = self.minute_offsets[::step]
+            if len(offsets) == frames:
+                return list(offsets)
+        return [10 * frame for frame in range(frames)]
+
+
+@dataclass(frozen=True, slots=True)
+class CatalogRow:
+    """One ``vil`` row of the catalog: an event and the part of its pixels that is missing (%)."""
+
+    event: Event
+    percent_missing: float
+
+
+def catalog_path(root: Path) -> Path:
+    """Return ``ROOT/CATALOG.csv``.
+
+    Raises:
+        UserError: there is no such file.
+    """
+    path = Path(root) / CATALOG_NAME
+    if not path.is_file():
+        raise UserError(
+            f"No data at {root}: expected {path}; make test data with "
+            f"`prediff data synthesize {root}` or name another folder"
+        )
+    return path
+
+
+def catalog_sha256(root: Path) -> str:
+    """Return the SHA-256 of the catalog's bytes, in hexadecimal.
+
+    Raises:
+        UserError: there is no catalog.
+    """
+    return hashlib.sha256(catalog_path(root).read_bytes()).hexdigest()
+
+
+def read_vil_rows(root: Path) -> list[CatalogRow]:
+    """Return the catalog's rows of image type ``vil``, in the file's order.
+
+    Raises:
+        UserError: there is no catalog, columns are missing, or a row cannot be understood.
+    """
+    path = catalog_path(root)
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            table = csv.DictReader(file)
+            missing = [name for name in REQUIRED_COLUMNS if name not in (table.fieldnames or [])]
+            if missing:
+                raise UserError(
+                    f"{path} lacks the columns {', '.join(missing)}: it is not a SEVIR catalog"
+                )
+            return [
+                _parse_row(row, f"{path}, line {table.line_num}")
+                for row in table
+                if row["img_type"] == "vil"
+            ]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"{path} cannot be read as a catalog: {error}") from error
+
+
+def _parse_row(row: dict[str, str], place: str) -> CatalogRow:
+    def parse(column, convert, meaning):
+        try:
+            return convert(row[column])
+        except (TypeError, ValueError):
+            raise UserError(
+                f"{place}: {column} is {row[column]!r}, expected {meaning}; mend the catalog"
+            ) from None
+
+    event = Event(
+        id=row["id"],
+        file=parse("file_name", _relative_file, "a path inside the data folder"),
+        index=parse("file_index", int, "a whole number"),
+        time=parse("time_utc", datetime.fromisoformat, "a time such as 2019-06-01 00:00:00"),
+        minute_offsets=_parse_offsets(row.get("minute_offsets")),
+    )
+    return CatalogRow(
+        event=event,
+        percent_missing=parse("pct_missing", lambda v: float(v or math.nan), "a percentage"),
+    )
+
+
+def _relative_file(name: str) -> str:
+    path = Path(name)
+    if not name or path.is_absolute() or ".." in path.parts:
+        raise ValueError(name)
+    return name
+
+
+def _parse_offsets(text: str | None) -> tuple[int, ...]:
+    """Offsets only label times: where they cannot be read, an event is still usable."""
+    try:
+        return tuple(int(part) for part in (text or "").split(":"))
+    except ValueError:
+        return ()
+
+
+def select_events(
+    rows: Iterable[CatalogRow],
+    *,
+    after: datetime | None = None,
+    until: datetime | None = None,
+) -> list[Event]:
+    """Return the usable events with ``after < time <= until``, ordered by id as strings.
+
+    An event is used when none of its pixels is missing; ids that still occur more than once (a
+    known defect of SEVIR's catalog) are dropped entirely. A bound of None leaves that end open.
+    """
+    candidates = [
+        row.event
+        for row in rows
+        if row.percent_missing == 0
+        and (after is None or after < row.event.time)
+        and (until is None or row.event.time <= until)
+    ]
+    times_seen = Counter(event.id for event in candidates)
+    return sorted(
+        (event for event in candidates if times_seen[event.id] == 1), key=lambda event: event.id
+    )

@@ -1,0 +1,114 @@
+"""Which events and which windows belong to training, validation and test.
+
+Source: MODEL section 6.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+import numpy as np
+
+from hpc.errors import UserError
+from prediff.data.catalog import CatalogRow, Event, select_events
+from prediff.data.windows import (
+    SplitRule,
+    cut_windows,
+    reference_event_order,
+    reference_split_by_sequence,
+    split_by_event,
+)
+
+Split = Literal["train", "validation", "test", "all"]
+SPLITS: tuple[Split, ...] = ("train", "validation", "test")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Selection:
+    """The rules that turn a catalog into the windows of a split; defaults are SEVIR-LR's.
+
+    Attributes:
+        length: frames of a sequence, context and forecast together.
+        stride: frames between the starts of two sequences of an event.
+        start: events must be later than this; None is no limit.
+        test_after: events up to and including this time are for training and validation, later
+            ones for the test.
+        end: events must not be later than this; None is no limit.
+        split_rule: ``by_event`` keeps all sequences of an event on one side of the split into
+            training and validation; ``by_sequence`` is the reference's, which leaks.
+        validation_fraction: part of the events (or sequences) that validate, at least 0, below 1.
+        split_seed: seed of the split into training and validation.
+    """
+
+    length: int = 13
+    stride: int = 6
+    start: datetime | None = None
+    test_after: datetime = datetime(2019, 6, 1)
+    end: datetime | None = None
+    split_rule: SplitRule = "by_event"
+    validation_fraction: float = 0.1
+    split_seed: int = 0
+
+    def usable(self, rows: Sequence[CatalogRow]) -> list[Event]:
+        """Return the usable events of all times between ``start`` and ``end``, ordered by id."""
+        return select_events(rows, after=self.start, until=self.end)
+
+    def cut(
+        self, rows: Sequence[CatalogRow], *, split: Split, frames: int
+    ) -> tuple[list[Event], np.ndarray]:
+        """Return the events of a split and its windows ``[n, 2]`` (position of event, start).
+
+        The split ``all`` takes every event regardless of its time. With ``by_sequence`` training
+        and validation have the same events, in the reference's order, and share the windows out.
+
+        Raises:
+            UserError: a window is longer than an event.
+        """
+
+        def every_window(events: Sequence[Event]) -> np.ndarray:
+            return cut_windows(
+                events=len(events), frames=frames, length=self.length, stride=self.stride
+            )
+
+        events = self.usable(rows)
+        if split == "test":
+            events = [event for event in events if event.time > self.test_after]
+        elif split in ("train", "validation"):
+            events = [event for event in events if event.time <= self.test_after]
+            side = 0 if split == "train" else 1
+            if self.split_rule == "by_sequence":
+                events = [events[i] for i in reference_event_order(len(events))]
+                windows = every_window(events)
+                items = reference_split_by_sequence(
+                    len(windows),
+                    validation_fraction=self.validation_fraction,
+                    seed=self.split_seed,
+                )[side]
+                return events, windows[items]
+            positions = split_by_event(
+                [event.id for event in events],
+                validation_fraction=self.validation_fraction,
+                seed=self.split_seed,
+            )[side]
+            events = [events[i] for i in positions]
+        return events, every_window(events)
+
+    def explain_empty(
+        self, rows: Sequence[CatalogRow], *, split: Split, place: object
+    ) -> UserError:
+        """Return the error that says why a split has no windows, and what to change."""
+        if not rows:
+            return UserError(f"{place} lists no radar event of type vil: name another data folder")
+        times = sorted(event.time for event in self.usable(rows))
+        if not times:
+            return UserError(
+                f"{place} has no usable event: of {len(rows)} vil rows none is complete "
+                f"(pct_missing 0), listed once, and between {self.start or 'the beginning'} and "
+                f"{self.end or 'the end'}"
+            )
+        return UserError(
+            f"{place} has no usable event for the split '{split}': {len(times)} events from "
+            f"{times[0]} to {times[-1]}, test_after is {self.test_after}, validation_fraction is "
+            f"{self.validation_fraction}: change these"
+        )
