@@ -1,0 +1,138 @@
+"""Many small arrays as a few large ones: gradients travel and optimizers run on buckets.
+
+A bucket is `[R, 1024]` float32: the flattened arrays of neighbouring parameters one after the
+other, filled up with zeros. R rows. Large buckets make few collectives and few kernels; several
+buckets let the reduction of the first ones overlap with the rest of the backward pass.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import mindspore as ms
+import numpy as np
+from mindspore import Tensor, nn, ops
+
+LANES = 1024
+
+
+@dataclass(frozen=True)
+class FlatLayout:
+    """Which parameter lies where in which bucket."""
+
+    shapes: Mapping[str, tuple[int, ...]]
+    """Shape of every parameter by its canonical name, in order."""
+    buckets: tuple[tuple[str, ...], ...]
+    """The names in each bucket, in order."""
+
+    def size(self, name: str) -> int:
+        """Return the number of elements of a parameter."""
+        return int(np.prod(self.shapes[name], dtype=np.int64))
+
+    def filled(self, bucket: int) -> int:
+        """Return the number of elements in a bucket, without its filling."""
+        return sum(self.size(name) for name in self.buckets[bucket])
+
+    def rows(self, bucket: int) -> int:
+        """Return R, the number of rows of a bucket."""
+        return -(-self.filled(bucket) // LANES)
+
+    def flatten(self, arrays: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+        """Return the buckets that hold these arrays, `[R, 1024]` float32 each."""
+        flat = []
+        for number, names in enumerate(self.buckets):
+            bucket = np.zeros(self.rows(number) * LANES, np.float32)
+            start = 0
+            for name in names:
+                assert arrays[name].shape == self.shapes[name], name
+                stop = start + self.size(name)
+                bucket[start:stop] = arrays[name].ravel()
+                start = stop
+            flat.append(bucket.reshape(-1, LANES))
+        return flat
+
+    def unflatten(self, buckets: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
+        """Return views of the buckets as arrays by name; the inverse of `flatten`."""
+        arrays = {}
+        for names, bucket in zip(self.buckets, buckets, strict=True):
+            flat, start = bucket.reshape(-1), 0
+            for name in names:
+                stop = start + self.size(name)
+                arrays[name] = flat[start:stop].reshape(self.shapes[name])
+                start = stop
+        return arrays
+
+
+def make_layout(shapes: Mapping[str, tuple[int, ...]], *, bucket_bytes: int) -> FlatLayout:
+    """Spread parameters, in order, over buckets of at most `bucket_bytes` (or one parameter)."""
+    assert shapes, "there is nothing to lay out"
+    buckets: list[list[str]] = [[]]
+    filled = 0
+    for name, shape in shapes.items():
+        size = 4 * int(np.prod(shape, dtype=np.int64))
+        if buckets[-1] and filled + size > bucket_bytes:
+            buckets.append([])
+            filled = 0
+        buckets[-1].append(name)
+        filled += size
+    return FlatLayout(shapes=dict(shapes), buckets=tuple(tuple(b) for b in buckets))
+
+
+# HyperMap over a MultitypeFuncGraph compiles several times faster than a loop in construct.
+_flatten_one = ops.MultitypeFuncGraph("flatten_one")
+
+
+@_flatten_one.register("Tensor")
+def _flatten_tensor(array):
+    return ops.reshape(ops.cast(array, ms.float32), (-1,))
+
+
+_write_one = ops.MultitypeFuncGraph("write_one")
+
+
+@_write_one.register("Tensor", "Number", "Number", "Tensor")
+def _write_slice(flat, start, size, parameter):
+    part = ops.slice(flat, (start,), (size,))
+    return ops.assign(parameter, ops.reshape(part, ops.shape(parameter)))
+
+
+class Pack(nn.Cell):
+    """A tuple of arrays in the layout's order -> a tuple of buckets `[R, 1024]` float32."""
+
+    def __init__(self, layout: FlatLayout):
+        super().__init__()
+        self.each = ops.HyperMap()
+        self.join = ops.Concat(0)
+        ends = np.cumsum([len(names) for names in layout.buckets]).tolist()
+        self.bounds = tuple(zip([0, *ends[:-1]], ends, strict=True))
+        self.filling = tuple(
+            Tensor(np.zeros(layout.rows(b) * LANES - layout.filled(b), np.float32))
+            for b in range(len(ends))
+        )
+
+    def construct(self, arrays):
+        flat = self.each(_flatten_one, arrays)
+        buckets = ()
+        for number, (first, last) in enumerate(self.bounds):
+            parts = flat[first:last]
+            if self.filling[number].shape[0] > 0:
+                parts = (*parts, self.filling[number])
+            buckets = (*buckets, ops.reshape(self.join(parts), (-1, LANES)))
+        return buckets
+
+
+class Unpack(nn.Cell):
+    """Write a bucket `[R, 1024]` into its parameters."""
+
+    def __init__(self, layout: FlatLayout, bucket: int, parameters: Mapping[str, ms.Parameter]):
+        super().__init__(auto_prefix=False)
+        names = layout.buckets[bucket]
+        sizes = [layout.size(name) for name in names]
+        self.each = ops.HyperMap()
+        self.starts = tuple(np.cumsum([0, *sizes[:-1]]).tolist())
+        self.sizes = tuple(sizes)
+        self.targets = ms.ParameterTuple([parameters[name] for name in names])
+
+    def construct(self, bucket):
+        flat = ops.reshape(bucket, (-1,))
+        self.each(ops.partial(_write_slice, flat), self.starts, self.sizes, self.targets)
+        return bucket
