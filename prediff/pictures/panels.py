@@ -1,0 +1,159 @@
+"""One case on one page: context, truth, members, ensemble mean, probability; lead times across.
+
+M member, T time, H height, W width. Frames are VIL / 255.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+
+from hpc.errors import UserError
+from prediff.pictures.colours import VIL_LEVELS, vil_colour_map, vil_rgb, vil_to_water
+from prediff.pictures.figures import new_figure
+
+PROBABILITY_MAP = "magma"
+
+
+def panel_rows(
+    *, name: str, ensemble: np.ndarray, members_shown: int
+) -> list[tuple[str, np.ndarray]]:
+    """Return the labelled rows ``[T, H, W]`` of one system: members, then their mean."""
+    members = len(ensemble)
+    if members == 1:
+        return [(name, ensemble[0])]
+    rows = [
+        (f"{name}\nmember {number + 1}", ensemble[number])
+        for number in range(min(members_shown, members))
+    ]
+    return [*rows, (f"{name}\nmean of {members}", ensemble.mean(axis=0))]
+
+
+def case_panel(
+    *,
+    context: np.ndarray,
+    observation: np.ndarray,
+    forecasts: Mapping[str, np.ndarray],
+    context_minutes: Sequence[float],
+    lead_minutes: Sequence[float],
+    title: str = "",
+    members_shown: int = 3,
+    probability_of: float | None = 74,
+    columns: int = 7,
+) -> Figure:
+    """Draw one case in SEVIR's VIL colours.
+
+    Args:
+        context: ``[T_in, H, W]``, the newest frame last.
+        observation: ``[T, H, W]``, what came then.
+        forecasts: ``[M, T, H, W]`` by system; one member is one row, several are some members,
+            their mean, and the share of members at or above `probability_of`.
+        context_minutes, lead_minutes: of the frames, relative to the newest context frame.
+        members_shown: rows of single members, at most.
+        probability_of: threshold on the 0-255 scale; None leaves the row out.
+        columns: frames shown in a row, at most; longer sequences are thinned, first and last kept.
+
+    Raises:
+        UserError: a forecast whose frames are not those of the observation.
+    """
+    for name, ensemble in forecasts.items():
+        if ensemble.ndim != 4 or ensemble.shape[1:] != observation.shape:
+            raise UserError(
+                f"forecast '{name}' {ensemble.shape} does not fit the observation "
+                f"{observation.shape}; give [member, time, height, width]"
+            )
+    shown = _thinned(len(lead_minutes), columns)
+    past = _thinned(len(context_minutes), columns)
+    rows = [("radar\nbefore", context[past]), ("radar\nthen", observation[shown])]
+    probabilities = []
+    for name, ensemble in forecasts.items():
+        rows += [
+            (label, frames[shown])
+            for label, frames in panel_rows(
+                name=name, ensemble=ensemble, members_shown=members_shown
+            )
+        ]
+        if probability_of is not None and len(ensemble) > 1:
+            share = (ensemble[:, shown] * np.float32(255) >= probability_of).mean(axis=0)
+            probabilities.append((f"{name}\nP(VIL ≥ {probability_of:g})", share))
+    width = max(len(shown), len(past))
+    height = len(rows) + len(probabilities)
+    tall = observation.shape[-2] / observation.shape[-1]
+    figure = new_figure(width=1.35 * width + 2.2, height=1.35 * tall * height + 0.22 * height + 0.9)
+    if title:
+        figure.suptitle(title, fontsize=12, fontweight="bold")
+    axes = np.array(figure.subplots(height, width, squeeze=False))
+    for number, (label, frames) in enumerate(rows):
+        minutes = [context_minutes[i] for i in past] if number == 0 else lead_minutes
+        chosen = minutes if number == 0 else [lead_minutes[i] for i in shown]
+        _draw_row(axes[number], label, [vil_rgb(frame) for frame in frames], chosen, number < 2)
+    for number, (label, share) in enumerate(probabilities, start=len(rows)):
+        images = [Normalize(0, 1)(frame) for frame in share]
+        _draw_row(axes[number], label, images, [lead_minutes[i] for i in shown], False)
+    _vil_bar(figure, axes[: len(rows)])
+    if probabilities:
+        bar = figure.colorbar(
+            ScalarMappable(Normalize(0, 1), PROBABILITY_MAP),
+            ax=axes[len(rows) :].ravel().tolist(),
+            shrink=0.9,
+            aspect=8 * len(probabilities),
+            pad=0.01,
+        )
+        bar.set_label("share of members", fontsize=8)
+        bar.ax.tick_params(labelsize=8)
+    return figure
+
+
+def _thinned(length: int, most: int) -> list[int]:
+    """Return at most `most` indices below `length`, evenly spread, ends included."""
+    if length <= most:
+        return list(range(length))
+    return np.rint(np.linspace(0, length - 1, most)).astype(int).tolist()
+
+
+def _draw_row(
+    axes: Sequence[Axes],
+    label: str,
+    images: Sequence[np.ndarray],
+    minutes: Sequence[float],
+    titled: bool,
+) -> None:
+    for number, axis in enumerate(axes):
+        axis.set_xticks([])
+        axis.set_yticks([])
+        if number >= len(images):
+            axis.set_axis_off()
+            continue
+        image = images[number]
+        if image.ndim == 2:
+            axis.imshow(image, cmap=PROBABILITY_MAP, vmin=0, vmax=1, interpolation="nearest")
+        else:
+            axis.imshow(image, interpolation="nearest")
+        for spine in axis.spines.values():
+            spine.set_linewidth(0.4)
+        if titled:
+            axis.set_title(f"{minutes[number]:+g} min".replace("+0 ", "0 "), fontsize=9, pad=3)
+    axes[0].set_ylabel(label, fontsize=9, rotation=0, ha="right", va="center", labelpad=8)
+
+
+def _vil_bar(figure: Figure, axes: np.ndarray) -> None:
+    colour_map, norm = vil_colour_map()
+    bar = figure.colorbar(
+        ScalarMappable(norm, colour_map),
+        ax=axes.ravel().tolist(),
+        shrink=0.9 if len(axes) > 3 else 1.0,
+        aspect=8 * len(axes),
+        pad=0.01,
+        spacing="uniform",
+        ticks=VIL_LEVELS,
+    )
+    bar.set_ticklabels([f"{level}  ({water:.2g})" for level, water in _levels()])
+    bar.set_label("VIL, 0-255 (kg/m²)", fontsize=8)
+    bar.ax.tick_params(labelsize=8)
+
+
+def _levels() -> list[tuple[int, float]]:
+    return [(level, float(vil_to_water(level))) for level in VIL_LEVELS]

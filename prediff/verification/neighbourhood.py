@@ -1,0 +1,118 @@
+"""The fractions skill score: does the right amount of rain fall in the neighbourhood?
+
+M member, T lead time, H height, W width, K threshold, S scale, L lead time.
+
+Roberts & Lean 2008. A neighbourhood is a square of odd width; outside the frame nothing falls.
+Missing pixels count as below the threshold. All sums are integers (pixels above the threshold in
+the window), divided by the window's area only at the end.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from hpc.errors import UserError
+from prediff.verification.case import Case
+from prediff.verification.contingency import VIL_THRESHOLDS
+from prediff.verification.score import ENSEMBLE, ENSEMBLE_MEAN, MEMBERS, Score, ratio, with_mean
+from prediff.verification.sums import Sums
+
+
+def window_counts(events: np.ndarray, scales: tuple[int, ...]) -> list[np.ndarray]:
+    """Return, for each scale, the events ``[..., H, W]`` in the window around each pixel.
+
+    The counts are float64 (whole numbers), ready to be squared and added without loss.
+    """
+    widest = max(scales) // 2
+    height, width = events.shape[-2:]
+    edge = [(0, 0)] * (events.ndim - 2)
+    padded = np.pad(events, [*edge, (widest + 1, widest), (widest + 1, widest)])
+    total = padded.cumsum(axis=-1, dtype=np.int32)
+    np.cumsum(total, axis=-2, out=total)
+    counts = []
+    for scale in scales:
+        if scale == 1:
+            counts.append(events.astype(np.float64))
+            continue
+        first = widest - scale // 2
+        last = first + scale
+        rows = total[..., last : last + height, :] - total[..., first : first + height, :]
+        window = rows[..., last : last + width] - rows[..., first : first + width]
+        counts.append(window.astype(np.float64))
+    return counts
+
+
+def _dot(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Return ``[T]``: the products of ``[m, T, H, W]``, summed over members and pixels."""
+    return np.einsum("mthw,mthw->t", *np.broadcast_arrays(first, second))
+
+
+@dataclass(frozen=True)
+class NeighbourhoodFamily:
+    """Fractions skill score by threshold and scale, ``[K, S, L]``; 1 is perfect.
+
+    ``ensemble`` compares the share of members and pixels above the threshold in the window (the
+    neighbourhood ensemble probability, Schwartz et al. 2010) with the observed share.
+
+    Raises:
+        UserError: a scale that is not an odd positive number of pixels.
+    """
+
+    thresholds: tuple[float, ...] = VIL_THRESHOLDS
+    scales: tuple[int, ...] = (1, 5, 17, 33)
+    name: str = "neighbourhood"
+
+    def __post_init__(self) -> None:
+        for scale in self.scales:
+            if scale < 1 or scale % 2 == 0:
+                raise UserError(f"a neighbourhood is an odd number of pixels wide, not {scale}")
+
+    def case_sums(self, case: Case) -> Sums:
+        """Sums ``[K, S, 2, T]``: squared difference, and squares of forecast plus observation."""
+        shape = (len(self.thresholds), len(self.scales), 2, len(case.observation))
+        sums = {of: np.empty(shape, np.int64) for of in (ENSEMBLE_MEAN, MEMBERS, ENSEMBLE)}
+        members = case.members
+        for number, threshold in enumerate(self.thresholds):
+            seen = window_counts(case.observation_vil[None] >= threshold, self.scales)
+            mean = window_counts(case.mean_vil[None] >= threshold, self.scales)
+            each = window_counts(case.ensemble_vil >= threshold, self.scales)
+            for scale, (observed, of_mean, of_members) in enumerate(
+                zip(seen, mean, each, strict=True)
+            ):
+                together = of_members.sum(axis=0, keepdims=True)
+                squared = _dot(observed, observed)
+                product = _dot(together, observed)
+                for of, forecast, weight, cross in (
+                    (ENSEMBLE_MEAN, of_mean, 1, _dot(of_mean, observed)),
+                    (MEMBERS, of_members, members, product),
+                    (ENSEMBLE, together, members**2, members * product),
+                ):
+                    reference = _dot(forecast, forecast) + weight * squared
+                    sums[of][number, scale] = (reference - 2 * cross, reference)
+        return {f"neighbourhood/{of}": values for of, values in sums.items()}
+
+    def scores(self, sums: Mapping[str, np.ndarray]) -> list[Score]:
+        labels = {
+            "threshold": (*(f"{threshold:g}" for threshold in self.thresholds), "mean"),
+            "scale": tuple(f"scale_{scale}" for scale in self.scales),
+        }
+        scores = []
+        for of in (ENSEMBLE_MEAN, MEMBERS, ENSEMBLE):
+            difference, reference = np.moveaxis(sums[f"neighbourhood/{of}"], -2, 0)
+            overall = 1 - ratio(difference.sum(axis=-1), reference.sum(axis=-1))
+            by_lead_time = 1 - ratio(difference, reference)
+            scores.append(
+                Score(
+                    name="fractions_skill_score",
+                    of=of,
+                    labels=labels,
+                    overall=with_mean(overall, axis=-2),
+                    by_lead_time=with_mean(by_lead_time, axis=-3),
+                )
+            )
+        return scores
+
+    def curves(self, sums: Mapping[str, np.ndarray]) -> dict[str, Any]:
+        return {}

@@ -1,0 +1,105 @@
+"""Scores of the probability of reaching a threshold: Brier score, reliability.
+
+M member, T lead time, H height, W width, K threshold, L lead time. The probability is the share of
+members at or above the threshold. Pixels missing in the observation or in any member are left out.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from prediff.verification.case import Case
+from prediff.verification.contingency import VIL_THRESHOLDS
+from prediff.verification.ensemble import check_members
+from prediff.verification.score import ENSEMBLE, Score, ratio, with_mean
+from prediff.verification.sums import Sums
+
+
+@dataclass(frozen=True)
+class ProbabilityFamily:
+    """Brier score, its fair form and skill, and the reliability curve, by threshold.
+
+    The fair Brier score (Ferro 2014) takes off ``p (1 - p) / (M - 1)``, so its expectation does not
+    depend on the number of members; it is undefined for one member. The skill is against the event
+    frequency of the test set itself, the strictest constant forecast.
+    """
+
+    members: int
+    thresholds: tuple[float, ...] = VIL_THRESHOLDS
+    name: str = "probability"
+
+    def case_sums(self, case: Case) -> Sums:
+        """Counts ``[K, T, M + 1, 2]``: pixels by number of members above, and by event seen."""
+        check_members(case, self.members)
+        times, levels = len(case.observation), self.members + 1
+        lead = np.broadcast_to(np.arange(times)[:, None, None], case.observation.shape)
+        chosen = slice(None) if case.complete else case.valid
+        counts = np.empty((len(self.thresholds), times, levels, 2), np.int64)
+        for number, threshold in enumerate(self.thresholds):
+            above = np.count_nonzero(case.ensemble_vil >= threshold, axis=0)
+            seen = case.observation_vil >= threshold
+            flat = ((lead * levels + above) * 2 + seen)[chosen]
+            counts[number] = np.bincount(flat.ravel(), minlength=times * levels * 2).reshape(
+                times, levels, 2
+            )
+        return {"probability": counts}
+
+    def scores(self, sums: Mapping[str, np.ndarray]) -> list[Score]:
+        labels = {"threshold": (*(f"{threshold:g}" for threshold in self.thresholds), "mean")}
+        counts = sums["probability"]
+        by_lead_time = self._brier(counts)
+        overall = self._brier(counts.sum(axis=-3))
+        return [
+            Score(
+                name=name,
+                of=ENSEMBLE,
+                labels=labels,
+                overall=with_mean(overall[name], axis=-1),
+                by_lead_time=with_mean(by_lead_time[name], axis=-2),
+            )
+            for name in overall
+        ]
+
+    def _brier(self, counts: np.ndarray) -> dict[str, np.ndarray]:
+        """Scores of ``[..., M + 1, 2]`` counts."""
+        probability = np.arange(self.members + 1) / self.members
+        not_seen, seen = counts[..., 0], counts[..., 1]
+        pixels = counts.sum(axis=(-2, -1))
+        squared = (not_seen * probability**2 + seen * (1 - probability) ** 2).sum(axis=-1)
+        brier = ratio(squared, pixels)
+        frequency = ratio(seen.sum(axis=-1), pixels)
+        if self.members > 1:
+            overlap = (counts.sum(axis=-1) * probability * (1 - probability)).sum(axis=-1)
+            fair = brier - ratio(overlap, pixels) / (self.members - 1)
+        else:
+            fair = np.full_like(brier, np.nan)
+        return {
+            "brier_score": brier,
+            "fair_brier_score": fair,
+            "brier_skill_score": 1 - ratio(brier, frequency * (1 - frequency)),
+        }
+
+    def curves(self, sums: Mapping[str, np.ndarray]) -> dict[str, Any]:
+        """Reliability: forecast probability, observed frequency and pixels, by threshold.
+
+        With more than 10 members neighbouring probabilities share one of 11 bins.
+        """
+        counts = sums["probability"].sum(axis=-3)
+        probability = np.arange(self.members + 1) / self.members
+        bins = np.rint(probability * min(self.members, 10)).astype(int)
+        curves = {}
+        for threshold, table in zip(self.thresholds, counts, strict=True):
+            pixels = np.bincount(bins, weights=table.sum(axis=-1))
+            curves[f"{threshold:g}"] = {
+                "forecast_probability": ratio(
+                    np.bincount(bins, weights=table.sum(axis=-1) * probability), pixels
+                ).tolist(),
+                "observed_frequency": ratio(
+                    np.bincount(bins, weights=table[:, 1]), pixels
+                ).tolist(),
+                "pixels": pixels.tolist(),
+                "event_frequency": float(ratio(table[:, 1].sum(), table.sum())),
+            }
+        return {"reliability": curves}
