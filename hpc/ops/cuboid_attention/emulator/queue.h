@@ -1,0 +1,167 @@
+// TPipe, TQue and TBuf: buffers, their life, and the flags that queues set and wait for by themselves.
+#ifndef CUBOID_EMULATOR_QUEUE_H_
+#define CUBOID_EMULATOR_QUEUE_H_
+
+#include <deque>
+#include <memory>
+#include <vector>
+
+#include "tensor.h"
+
+namespace AscendC {
+
+class TPipe;
+
+namespace detail {
+
+struct Slot {
+  enum State { kFree, kAllocated, kQueued, kTaken };
+  uint32_t address = 0, bytes = 0;
+  int buffer = 0;
+  State state = kFree;
+  emulator::Stamp freed, filled;
+};
+
+// Lives as long as the core, which asks at its end whether anything was left in the queue.
+struct QueueState {
+  std::vector<Slot> slots;
+  std::deque<int> order;
+
+  void Finish() const {
+    if (!order.empty()) emulator::Fail("queue", "%zu tensors are left in a queue", order.size());
+    for (const Slot& slot : slots) {
+      if (slot.state != Slot::kFree) emulator::Fail("queue", "a tensor was never freed");
+    }
+  }
+};
+
+}  // namespace detail
+
+template <TPosition position, int32_t depth, int32_t mask = 0>
+class TQue {
+  static_assert(position == TPosition::VECIN || position == TPosition::VECOUT, "a queue joins a copy pipe and V");
+  static constexpr emulator::Pipe kProducer = position == TPosition::VECIN ? emulator::kCopyIn : emulator::kVector;
+  static constexpr emulator::Pipe kConsumer = position == TPosition::VECIN ? emulator::kVector : emulator::kCopyOut;
+
+ public:
+  template <typename T>
+  LocalTensor<T> AllocTensor() {
+    for (detail::Slot& slot : state_->slots) {
+      if (slot.state != detail::Slot::kFree) continue;
+      slot.state = detail::Slot::kAllocated;
+      emulator::Core& core = *emulator::Current();
+      core.Learn(kProducer, slot.freed);
+      core.SetFree(slot.address, slot.bytes, false);
+      return LocalTensor<T>(slot.address, slot.bytes / sizeof(T), slot.buffer);
+    }
+    emulator::Fail("queue", "AllocTensor: all %zu buffers are in use: the core hangs", state_->slots.size());
+  }
+
+  template <typename T>
+  bool EnQue(const LocalTensor<T>& tensor) {
+    detail::Slot& slot = SlotOf(tensor.buffer, "EnQue");
+    if (slot.state != detail::Slot::kAllocated) emulator::Fail("queue", "EnQue of a tensor that is not allocated");
+    if (static_cast<int32_t>(state_->order.size()) >= depth) emulator::Fail("queue", "EnQue: more than %d tensors in the queue", depth);
+    slot.state = detail::Slot::kQueued;
+    slot.filled = emulator::Current()->Record(kProducer);
+    state_->order.push_back(tensor.buffer);
+    return true;
+  }
+
+  template <typename T>
+  LocalTensor<T> DeQue() {
+    if (state_->order.empty()) emulator::Fail("queue", "DeQue of an empty queue: the core hangs");
+    detail::Slot& slot = SlotOf(state_->order.front(), "DeQue");
+    state_->order.pop_front();
+    slot.state = detail::Slot::kTaken;
+    emulator::Current()->Learn(kConsumer, slot.filled);
+    return LocalTensor<T>(slot.address, slot.bytes / sizeof(T), slot.buffer);
+  }
+
+  template <typename T>
+  void FreeTensor(LocalTensor<T>& tensor) {
+    detail::Slot& slot = SlotOf(tensor.buffer, "FreeTensor");
+    if (slot.state == detail::Slot::kFree) emulator::Fail("queue", "FreeTensor of a tensor that is free");
+    if (slot.state == detail::Slot::kQueued) emulator::Fail("queue", "FreeTensor of a tensor that is still queued");
+    slot.state = detail::Slot::kFree;
+    slot.freed = emulator::Current()->Record(kConsumer);
+    emulator::Current()->SetFree(slot.address, slot.bytes, true);
+  }
+
+ private:
+  friend class TPipe;
+  detail::Slot& SlotOf(int buffer, const char* what) {
+    for (detail::Slot& slot : state_->slots) {
+      if (slot.buffer == buffer) return slot;
+    }
+    emulator::Fail("queue", "%s of a tensor that belongs to another queue", what);
+  }
+
+  std::shared_ptr<detail::QueueState> state_ = std::make_shared<detail::QueueState>();
+};
+
+template <TPosition position = TPosition::VECCALC>
+class TBuf {
+ public:
+  template <typename T>
+  LocalTensor<T> Get() const {
+    return LocalTensor<T>(address_, bytes_ / sizeof(T), buffer_);
+  }
+  template <typename T>
+  LocalTensor<T> Get(uint32_t length) const {
+    if (length * sizeof(T) > bytes_) emulator::Fail("bounds", "TBuf::Get of %u elements from %u bytes", length, bytes_);
+    return LocalTensor<T>(address_, length, buffer_);
+  }
+
+ private:
+  friend class TPipe;
+  uint32_t address_ = 0, bytes_ = 0;
+  int buffer_ = 0;
+};
+
+inline TPipe*& PipePointer() {
+  thread_local TPipe* pipe = nullptr;
+  return pipe;
+}
+
+class TPipe {
+ public:
+  TPipe() { PipePointer() = this; }
+  ~TPipe() { PipePointer() = nullptr; }
+  TPipe(const TPipe&) = delete;
+
+  template <TPosition position, int32_t depth, int32_t mask>
+  bool InitBuffer(TQue<position, depth, mask>& queue, int64_t count, uint32_t bytes) {
+    detail::InRange(count, 255, "number of buffers");
+    for (int64_t i = 0; i < count; ++i) {
+      detail::Slot slot;
+      slot.buffer = emulator::Current()->NewBuffer(bytes, &slot.address);
+      slot.bytes = (bytes + 31) / 32 * 32;
+      emulator::Current()->SetFree(slot.address, slot.bytes, true);
+      queue.state_->slots.push_back(slot);
+    }
+    emulator::Current()->at_end.push_back([state = queue.state_] { state->Finish(); });
+    return true;
+  }
+
+  template <TPosition position>
+  bool InitBuffer(TBuf<position>& buffer, uint32_t bytes) {
+    buffer.buffer_ = emulator::Current()->NewBuffer(bytes, &buffer.address_);
+    buffer.bytes_ = (bytes + 31) / 32 * 32;
+    return true;
+  }
+
+  TEventID FetchEventID(HardEvent event) {
+    for (int id = 0; id < emulator::kEventIds; ++id) {
+      const auto found = emulator::Current()->flags.find({static_cast<int>(event), id});
+      if (found == emulator::Current()->flags.end() || !found->second.set) return static_cast<TEventID>(id);
+    }
+    emulator::Fail("events", "all %d event ids are in use", emulator::kEventIds);
+  }
+};
+
+inline TPipe* GetTPipePtr() { return PipePointer(); }
+
+}  // namespace AscendC
+
+#endif  // CUBOID_EMULATOR_QUEUE_H_
