@@ -108,7 +108,11 @@ class SignOfLife:
             self._descriptor = os.open(self._file, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o644)
         except FileExistsError:
             return False
-        self._beat()
+        try:
+            self._beat()
+        except BaseException:
+            self._remove()
+            raise
         return True
 
     def _other_builders(self) -> list[Path]:

@@ -1,5 +1,6 @@
 """Builders that are killed, interrupted, started twice, or thought dead."""
 
+import errno
 import json
 import os
 import signal
@@ -159,10 +160,7 @@ def test_two_builders_that_do_not_see_each_other_leave_whole_shards(
     tmp_path, undisturbed, monkeypatch
 ):
     """As over a network file system that shows files late: the signs fail, the shards do not."""
-    monkeypatch.setattr(SignOfLife, "_create", lambda self: self._beat_nowhere())
-    monkeypatch.setattr(
-        SignOfLife, "_beat_nowhere", lambda self: _open_nowhere(self, tmp_path), raising=False
-    )
+    monkeypatch.setattr(SignOfLife, "_create", lambda self: _open_nowhere(self, tmp_path))
     monkeypatch.setattr(SignOfLife, "_is_mine", lambda self: True)
     errors = []
 
@@ -264,3 +262,13 @@ def test_a_builder_that_was_replaced_while_suspended_publishes_no_more(tmp_path)
         build(tmp_path, encode=encode_while_overtaken)
     assert not list(tmp_path.rglob("shard_*.json"))
     assert (group / "manifest" / "builder_0000_of_0001").exists()
+
+
+def test_a_disk_too_full_for_a_sign_leaves_none(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "pwrite", refuse)
+    with pytest.raises(UserError, match="No space left on device"):
+        build(tmp_path)
+    assert not list(tmp_path.rglob("builder_*"))
