@@ -1,0 +1,42 @@
+"""What must stand in the environment before MindSpore is imported."""
+
+import os
+from collections.abc import MutableMapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+NPU_DEVICES = Path("/dev")
+
+
+def has_npu() -> bool:
+    """Return whether this host shows an Ascend device file."""
+    return any(NPU_DEVICES.glob("davinci[0-9]*"))
+
+
+def prepare_environment(environ: MutableMapping[str, str] | None = None) -> None:
+    """Set defaults that MindSpore reads when it is imported; what the user set stays.
+
+    - ``OMP_NUM_THREADS``: the cores of this host shared out over its ranks, when a launcher
+      started several.
+    - ``ONEDNN_MAX_CPU_ISA=AVX2`` for MindSpore 2.9 and later on hosts without NPU: their oneDNN
+      otherwise takes a reference path for convolutions, a hundred times slower.
+    - ``MS_CPU_COMM_OP_TIMEOUT``: a collective waits for ranks that still compile; the default of
+      30 s is less than a compilation.
+    """
+    environ = os.environ if environ is None else environ
+    if "MS_ROLE" in environ:
+        ranks = int(environ.get("MS_WORKER_NUM", "1"))
+        nodes = int(environ.get("SLURM_JOB_NUM_NODES", "1"))
+        cores = len(os.sched_getaffinity(0))
+        environ.setdefault("OMP_NUM_THREADS", str(max(1, cores * nodes // ranks)))
+        environ.setdefault("MS_CPU_COMM_OP_TIMEOUT", "600")
+    if not has_npu() and _mindspore_version() >= (2, 9):
+        environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX2")
+
+
+def _mindspore_version() -> tuple[int, int]:
+    try:
+        major, minor = version("mindspore").split(".")[:2]
+    except PackageNotFoundError:
+        return (0, 0)
+    return int(major), int(minor)

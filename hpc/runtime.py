@@ -1,0 +1,130 @@
+"""The device and the other ranks: the one file, beside hpc/ops, that knows where it runs."""
+
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import mindspore as ms
+from mindspore import communication
+
+from hpc.environment import has_npu
+from hpc.errors import UserError
+from hpc.mesh import Mesh, Place, discover
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """A started process: its device, its place, and what ranks tell each other on the host.
+
+    Collectives are no-ops for one process. Objects must be picklable and small.
+    """
+
+    place: Place
+    device: str
+    """``CPU`` or ``Ascend``."""
+    world_group: str | None
+    """The communication group of all ranks, or None for one process."""
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this is rank 0, which writes files and speaks to the user."""
+        return self.place.rank == 0
+
+    def barrier(self) -> None:
+        """Wait until every rank is here."""
+        if self.world_group is not None:
+            ms.mint.distributed.barrier(group=self.world_group)
+
+    def all_gather_object(self, value: Any) -> list[Any]:
+        """Return every rank's value, in rank order."""
+        if self.world_group is None:
+            return [value]
+        values: list[Any] = [None] * self.place.size
+        ms.mint.distributed.all_gather_object(values, value, group=self.world_group)
+        return values
+
+    def broadcast_object(self, value: Any, *, source: int = 0) -> Any:
+        """Return the source rank's value."""
+        return self.all_gather_object(value if self.place.rank == source else None)[source]
+
+    def require_same(self, what: str, value: Any) -> None:
+        """Check that all ranks were started alike.
+
+        Raises:
+            UserError: some ranks hold another `value` than rank 0, such as a digest of the
+                configuration or the versions of the software; raised on every rank.
+        """
+        values = self.all_gather_object((self.place.host, value))
+        first = values[0][1]
+        others = [f"rank {r} on {h}: {v}" for r, (h, v) in enumerate(values) if v != first]
+        if others:
+            raise UserError(
+                f"{what} differs between ranks: rank 0 on {values[0][0]}: {first}; "
+                f"{'; '.join(others[:4])}: start every rank with the same software and arguments"
+            )
+
+    def data_group(self, mesh: Mesh) -> str | None:
+        """Return the group that averages this rank's gradients, or None if it is alone."""
+        return self._group("data", mesh.data_group(self.place.rank))
+
+    def pipeline_group(self, mesh: Mesh) -> str | None:
+        """Return the group of this rank's pipeline, or None if it has one stage."""
+        return self._group("pipeline", mesh.pipeline_group(self.place.rank))
+
+    def _group(self, axis: str, ranks: Sequence[int]) -> str | None:
+        if len(ranks) == 1:
+            return None
+        if len(ranks) == self.place.size:
+            return self.world_group
+        name = f"{axis}_{'_'.join(map(str, ranks))}"
+        communication.create_group(name, list(ranks))
+        return name
+
+    def close(self) -> None:
+        """Wait for all ranks: msrun takes a rank that ends early for a failure."""
+        self.barrier()
+
+    def __enter__(self) -> "Runtime":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
+        if kind is None:
+            self.close()
+
+
+def start_runtime(*, device: str = "auto") -> Runtime:
+    """Choose the device, compile graphs, and meet the other ranks.
+
+    Call it before anything else that a rank does: in the scheduler process that msrun starts beside
+    the ranks it does not return.
+
+    Args:
+        device: ``auto`` (the NPU if there is one), ``cpu`` or ``npu``.
+
+    Raises:
+        UserError: the device is unknown or not there.
+    """
+    if device not in ("auto", "cpu", "npu"):
+        raise UserError(f"device {device!r} is unknown: use auto, cpu or npu")
+    if device == "npu" and not has_npu():
+        raise UserError("no NPU on this host (/dev/davinci*): use device cpu or auto")
+    target = "Ascend" if device != "cpu" and has_npu() else "CPU"
+    place = discover()
+    if os.environ.get("MS_ROLE") == "MS_SCHED":
+        ms.set_device("CPU")
+        communication.init()
+        sys.exit(0)
+    if target == "Ascend":
+        ms.set_device("Ascend", place.local_rank)
+    else:
+        ms.set_device("CPU")
+    ms.set_context(mode=ms.GRAPH_MODE)
+    if not place.has_collectives or place.size == 1:
+        return Runtime(place=place, device=target, world_group=None)
+    communication.init()
+    assert communication.get_rank() == place.rank, "the launcher's rank is not MindSpore's"
+    return Runtime(
+        place=place, device=target, world_group=communication.GlobalComm.WORLD_COMM_GROUP
+    )
