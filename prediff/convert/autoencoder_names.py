@@ -25,11 +25,8 @@ _PATTERNS = tuple(
 )
 
 
-def autoencoder_reference(name: str, shape: tuple[int, ...]) -> tuple[str, tuple[int, ...]]:
-    """Translate the name and shape of one of our parameters, such as ``encoder.moments.weight``.
-
-    The maps of the attention are 1x1 convolutions here and plain matrices there.
-    """
+def autoencoder_reference_name(name: str) -> str:
+    """Translate one of our parameter names, such as ``encoder.moments.weight``."""
     for pattern, replacement in _PATTERNS:
         name = pattern.sub(replacement, name, count=1)
-    return name, shape[:2] if ".attentions.0." in name else shape
+    return name

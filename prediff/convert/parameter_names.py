@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from mindspore import Parameter, nn
 
-from prediff.convert.autoencoder_names import autoencoder_reference
+from prediff.convert.autoencoder_names import autoencoder_reference_name
 from prediff.convert.networks import Network
 from prediff.models.autoencoder import Autoencoder
 
@@ -28,9 +28,9 @@ def reference_entries(cell: nn.Cell) -> dict[str, Entry]:
     """Return every parameter of a network under its reference name."""
     entries: dict[str, Entry] = {}
     for name, parameter in cell.parameters_and_names():
-        reference, shape = autoencoder_reference(name, tuple(parameter.shape))
+        reference = autoencoder_reference_name(name)
         assert reference not in entries, reference
-        entries[reference] = Entry(name, parameter, shape)
+        entries[reference] = Entry(name, parameter, tuple(parameter.shape))
     return entries
 
 

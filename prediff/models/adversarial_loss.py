@@ -89,7 +89,7 @@ class GeneratorLoss(nn.Cell):
         Args:
             frames: `[N,H,W,C]` in [0, 1].
             noise: standard normal, `[N,H/r,W/r,C_latent]`.
-            adversarial_weight: scalar; 0 before the adversary's start step, then 1.
+            adversarial_weight: `[N]`; 0 for every frame before the adversary's start step, then 1.
         """
         mean, logvar = self.autoencoder.encoder(frames)
         latents = mean + ops.exp(0.5 * logvar) * noise
@@ -106,7 +106,7 @@ class GeneratorLoss(nn.Cell):
         # Its value is 0 and its gradient at the reconstruction that of g.
         adversarial = (gradient * (reconstruction - constant)).sum()
         loss = error.sum() / frames.shape[0] + self.kl_weight * kl
-        loss = loss + adversarial_weight * weight * (score + adversarial)
+        loss = loss + adversarial_weight.mean() * weight * (score + adversarial)
         return loss, error.mean(), kl, score, weight
 
     def adaptive_weight(self, frames, reconstruction, read, score_gradient):
@@ -141,4 +141,4 @@ class DiscriminatorLoss(nn.Cell):
         real = self.discriminator(frames)
         made = self.discriminator(reconstruction)
         loss = 0.5 * (ops.relu(1.0 - real).mean() + ops.relu(1.0 + made).mean())
-        return adversarial_weight * loss, real.mean(), made.mean()
+        return adversarial_weight.mean() * loss, real.mean(), made.mean()

@@ -12,8 +12,10 @@ import mindspore as ms
 from mindspore import nn, ops
 
 from hpc.errors import UserError
+from hpc.ops.activation import silu
 from hpc.ops.convolution import Conv2d
 from hpc.ops.initialization import initialize
+from hpc.ops.linear import Linear
 from hpc.ops.normalization import GroupNorm
 
 NORM_EPSILON = 1e-6
@@ -32,32 +34,28 @@ class ResidualBlock(nn.Cell):
         self.conv1 = Conv2d(in_channels, out_channels, 3)
         self.norm2 = GroupNorm(norm_groups, out_channels, NORM_EPSILON)
         self.conv2 = Conv2d(out_channels, out_channels, 3)
-        self.silu = nn.SiLU()
         if in_channels == out_channels:
             self.shortcut = nn.Identity()
         else:
             self.shortcut = Conv2d(in_channels, out_channels, 1)
 
     def construct(self, x):
-        y = self.conv1(self.silu(self.norm1(x)))
-        y = self.conv2(self.silu(self.norm2(y)))
+        y = self.conv1(silu(self.norm1(x)))
+        y = self.conv2(silu(self.norm2(y)))
         return self.shortcut(x) + y
 
 
 class FrameAttention(nn.Cell):
-    """Single-head attention among all pixels of a frame, `[N,H,W,C] -> [N,H,W,C]`, plus the input.
-
-    A 1x1 convolution is the affine map of each pixel.
-    """
+    """Single-head attention among a frame's pixels, `[N,H,W,C] -> [N,H,W,C]`, plus the input."""
 
     def __init__(self, channels: int, norm_groups: int):
         super().__init__()
         self.channels = channels
         self.norm = GroupNorm(norm_groups, channels, NORM_EPSILON)
-        self.query = Conv2d(channels, channels, 1)
-        self.key = Conv2d(channels, channels, 1)
-        self.value = Conv2d(channels, channels, 1)
-        self.out = Conv2d(channels, channels, 1)
+        self.query = Linear(channels, channels, initial="uniform")
+        self.key = Linear(channels, channels, initial="uniform")
+        self.value = Linear(channels, channels, initial="uniform")
+        self.out = Linear(channels, channels, initial="uniform")
         self.scores = ops.BatchMatMul(transpose_b=True)
         self.mix = ops.BatchMatMul()
         self.softmax = ops.Softmax(-1)
@@ -153,7 +151,6 @@ class Encoder(nn.Cell):
         self.blocks = nn.CellList(blocks)
         self.middle = Middle(widths[-1], norm_groups)
         self.norm_out = GroupNorm(norm_groups, widths[-1], NORM_EPSILON)
-        self.silu = nn.SiLU()
         self.conv_out = Conv2d(widths[-1], 2 * latent_channels, 3)
         self.moments = Conv2d(2 * latent_channels, 2 * latent_channels, 1)
 
@@ -161,7 +158,7 @@ class Encoder(nn.Cell):
         x = self.conv_in(frames)
         for block in self.blocks:
             x = block(x)
-        x = self.conv_out(self.silu(self.norm_out(self.middle(x))))
+        x = self.conv_out(silu(self.norm_out(self.middle(x))))
         moments = self.moments(x)
         mean = moments[..., : self.latent_channels]
         logvar = ops.clamp(moments[..., self.latent_channels :], *LOG_VARIANCE_RANGE)
@@ -191,7 +188,6 @@ class Decoder(nn.Cell):
             blocks.append(Block(before, width, layers_per_block + 1, norm_groups, resample))
         self.blocks = nn.CellList(blocks)
         self.norm_out = GroupNorm(norm_groups, widths[0], NORM_EPSILON)
-        self.silu = nn.SiLU()
         self.conv_out = Conv2d(widths[0], frame_channels, 3)
 
     def features(self, latents):
@@ -199,7 +195,7 @@ class Decoder(nn.Cell):
         x = self.middle(self.conv_in(self.latent_in(latents)))
         for block in self.blocks:
             x = block(x)
-        return self.silu(self.norm_out(x))
+        return silu(self.norm_out(x))
 
     def construct(self, latents):
         return self.conv_out(self.features(latents))

@@ -31,6 +31,22 @@ class PatchConvolution(Conv2d):
         return {**values, "weight": _STARTING_SPREAD * normal}
 
 
+class RankMean(nn.Cell):
+    """Mean of a tensor over the `size` ranks of a communication group, differentiable.
+
+    Each rank's gradient is the mean of all ranks' gradients, so that gradients that are averaged
+    over the ranks afterwards are those of the mean of the ranks' losses.
+    """
+
+    def __init__(self, *, group: str, size: int):
+        super().__init__()
+        self.share = 1.0 / size
+        self.sum = ops.AllReduce(ops.ReduceOp.SUM, group)
+
+    def construct(self, x):
+        return self.sum(x) * self.share
+
+
 class BatchNorm(nn.Cell):
     """Batch normalisation `[N,H,W,C] -> [N,H,W,C]` by the statistics of the present batch, affine.
 
@@ -38,9 +54,8 @@ class BatchNorm(nn.Cell):
 
     Args:
         channels: C.
-        reduce_mean: a differentiable Cell that averages a tensor over the data-parallel ranks, so
-            that the batch is the global one; None on a single rank. Its gradient must be the same
-            average, as it is for ``ops.AllReduce`` divided by the number of ranks.
+        reduce_mean: averages a tensor over the data-parallel ranks (`RankMean`), so that the batch
+            is the global one; None on a single rank.
         eps: added to the variance.
     """
 

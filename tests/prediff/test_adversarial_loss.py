@@ -85,7 +85,7 @@ def generator_step(setting):
     step = Step(cell, autoencoder.trainable_params(), parts=True)
 
     def run(adversarial_weight):
-        return step(frames, noise, ms.Tensor(adversarial_weight, ms.float32))
+        return step(frames, noise, ms.ops.full((3,), adversarial_weight))
 
     return run
 
@@ -99,7 +99,7 @@ def discriminator_step(setting):
     step = Step(cell, parameters, parts=True)
 
     def run(adversarial_weight):
-        return step(frames, noise, ms.Tensor(adversarial_weight, ms.float32))
+        return step(frames, noise, ms.ops.full((3,), adversarial_weight))
 
     return run
 

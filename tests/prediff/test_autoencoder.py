@@ -8,7 +8,7 @@ import pytest
 from reference_weights import reference_weights
 
 from hpc.errors import UserError
-from prediff.convert.autoencoder_names import autoencoder_reference
+from prediff.convert.autoencoder_names import autoencoder_reference_name
 from prediff.convert.parameter_names import reference_entries
 from prediff.convert.reference import load_reference
 from prediff.models.autoencoder import Autoencoder, Block, Downsample, Middle, Upsample
@@ -87,18 +87,15 @@ def test_reconstruction_loss_is_the_mean_over_frames_of_summed_errors_and_kl(aut
 )
 def test_each_block_equals_the_reference(name, build):
     cell = build()
-    place = {"vae_down": "encoder.blocks.0.", "vae_up": "decoder.blocks.0."}
-    ours = place.get(name, "encoder.middle.")
-    theirs = {"vae_down": "encoder.down_blocks.0.", "vae_up": "decoder.up_blocks.0."}
-    cut = len(theirs.get(name, "encoder.mid_block."))
-    named = {
-        path: autoencoder_reference(ours + path, tuple(parameter.shape))
-        for path, parameter in cell.parameters_and_names()
-    }
-    weights = reference_weights(f"{name}.", {full[cut:]: shape for full, shape in named.values()})
+    ours, theirs = {
+        "vae_down": ("encoder.blocks.0.", "encoder.down_blocks.0."),
+        "vae_up": ("decoder.blocks.0.", "decoder.up_blocks.0."),
+        "vae_mid": ("encoder.middle.", "encoder.mid_block."),
+    }[name]
     for path, parameter in cell.parameters_and_names():
-        array = weights[named[path][0][cut:]]
-        parameter.set_data(ms.Tensor(array.reshape(parameter.shape)))
+        reference = autoencoder_reference_name(ours + path).removeprefix(theirs)
+        weights = reference_weights(f"{name}.", {reference: parameter.shape})
+        parameter.set_data(ms.Tensor(weights[reference]))
     found = cell(tensor(f"{name}.in")).asnumpy()
     np.testing.assert_allclose(found, nhwc(f"{name}.out"), atol=1e-5)
 
