@@ -22,18 +22,15 @@ def write_file_aside(path: Path) -> Iterator[Path]:
         UserError: the file cannot be written.
     """
     path = path.resolve()
-    aside = _aside(path)
-    try:
-        yield aside
-        _flush_to_disk(aside)
-        os.replace(aside, path)
-        _flush_to_disk(path.parent)
-    except OSError as error:
-        raise UserError(
-            f"{path} cannot be written ({error}): free space or name another"
-        ) from error
-    finally:
-        aside.unlink(missing_ok=True)
+    with _explained(path):
+        aside = _aside(path)
+        try:
+            yield aside
+            _flush_to_disk(aside)
+            os.replace(aside, path)
+            _flush_to_disk(path.parent)
+        finally:
+            aside.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -46,20 +43,27 @@ def write_folder_aside(path: Path) -> Iterator[Path]:
         UserError: the folder cannot be written.
     """
     path = path.resolve()
-    aside = _aside(path)
+    with _explained(path):
+        aside = _aside(path)
+        try:
+            aside.mkdir()
+            yield aside
+            for entry in aside.rglob("*"):
+                _flush_to_disk(entry)
+            os.replace(aside, path)
+            _flush_to_disk(path.parent)
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
+
+
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
     try:
-        aside.mkdir()
-        yield aside
-        for entry in aside.rglob("*"):
-            _flush_to_disk(entry)
-        os.replace(aside, path)
-        _flush_to_disk(path.parent)
+        yield
     except OSError as error:
         raise UserError(
-            f"{path} cannot be written ({error}): free space or name another"
+            f"{path} cannot be written ({error}): name another place, or make room"
         ) from error
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
 
 
 def _aside(path: Path) -> Path:

@@ -13,7 +13,7 @@ import numpy as np
 from hpc.errors import UserError
 from prediff.data.catalog import Event, catalog_path, catalog_sha256, read_vil_rows
 from prediff.data.selection import Selection, Split
-from prediff.data.sevir import FrameShape, VilReader, to_unit
+from prediff.data.sevir import FrameShape, VilReader, block_maximum, to_unit
 
 DEFAULT_CACHE_BYTES = 256 * 1024**2
 
@@ -27,7 +27,7 @@ class RadarWindows:
         frames: ``[frame_count, 2]`` int64, position of the event and number of each distinct frame
             that some window covers.
         length: frames of a window.
-        frame_shape: frames, height and width of every event.
+        frame_shape: frames, height and width of every event as it is read here.
         catalog_sha256: of the catalog's bytes.
     """
 
@@ -39,6 +39,7 @@ class RadarWindows:
         windows: np.ndarray,
         length: int,
         frame_shape: FrameShape,
+        block: int,
         catalog_sha256: str,
         cache_bytes: int,
     ):
@@ -52,6 +53,7 @@ class RadarWindows:
             covered[windows[:, 0], windows[:, 1] + offset] = True
         self.frames = np.argwhere(covered)
         self._reader = reader
+        self._block = block
         size = covered.size * frame_shape.height * frame_shape.width
         self._cache: dict[int, np.ndarray] | None = {} if size <= cache_bytes else None
 
@@ -110,12 +112,16 @@ class RadarWindows:
         return to_unit(raw)[..., None]
 
     def _raw(self, position: int, start: int, stop: int) -> np.ndarray:
-        event = self.events[position]
         if self._cache is None:
-            return self._reader.read(event.file, event.index, start=start, stop=stop)
+            return self._read_file(position, start, stop)
         if position not in self._cache:
-            self._cache[position] = self._reader.read(event.file, event.index)
+            self._cache[position] = self._read_file(position, 0, self.frame_shape.frames)
         return self._cache[position][start:stop]
+
+    def _read_file(self, position: int, start: int, stop: int) -> np.ndarray:
+        event = self.events[position]
+        frames = self._reader.read(event.file, event.index, start=start, stop=stop)
+        return block_maximum(frames, block=self._block) if self._block > 1 else frames
 
 
 def open_windows(
@@ -132,13 +138,14 @@ def open_windows(
         root: folder with ``CATALOG.csv`` and ``data/vil/<year>/*.h5``.
         split: ``train``, ``validation``, ``test``, or ``all`` (every usable event).
         selection: the rules; None is SEVIR-LR's.
-        frame_size: the (height, width) that the model was built for; None accepts any.
+        frame_size: the (height, width) that the model was built for. Frames that are a whole
+            multiple of it are reduced by block maximum, as SEVIR-LR was; None takes any as it is.
         cache_bytes: a split that is not larger than this (a byte a pixel) stays in memory once it
             was read; a larger one is read from its files every time.
 
     Raises:
         UserError: there is no data, the split is empty, a file is missing or damaged or of another
-            kind, frames have another size than ``frame_size``, or events are shorter than a window.
+            kind, frames do not fit ``frame_size``, or events are shorter than a window.
     """
     root = Path(root)
     selection = selection or Selection()
@@ -150,12 +157,10 @@ def open_windows(
     # All usable events, not the split's alone: a job should not find at its end that it has no
     # test data.
     frame_shape = reader.common_frame_shape(dict.fromkeys(event.file for event in usable))
-    if frame_size is not None and tuple(frame_size) != (frame_shape.height, frame_shape.width):
-        height, width = frame_size
-        raise UserError(
-            f"{root}: expected frames of {height}x{width}, found {frame_shape.height}x"
-            f"{frame_shape.width}: set the frame size of the configuration, or use other data"
-        )
+    block = 1
+    if frame_size is not None:
+        block = _block_between(frame_shape, frame_size, root)
+        frame_shape = FrameShape(frame_shape.frames, *frame_size)
     events, windows = selection.cut(rows, split=split, frames=frame_shape.frames)
     if not len(windows):
         raise selection.explain_empty(rows, split=split, place=catalog_path(root))
@@ -166,6 +171,18 @@ def open_windows(
         windows=windows,
         length=selection.length,
         frame_shape=frame_shape,
+        block=block,
         catalog_sha256=catalog_sha256(root),
         cache_bytes=cache_bytes,
     )
+
+
+def _block_between(found: FrameShape, wanted: tuple[int, int], root: Path) -> int:
+    height, width = wanted
+    block = found.height // height
+    if block < 1 or (block * height, block * width) != (found.height, found.width):
+        raise UserError(
+            f"{root}: expected frames of {height}x{width} or a whole multiple, found "
+            f"{found.height}x{found.width}: change data.frame_size, or use other data"
+        )
+    return block

@@ -14,7 +14,7 @@ import numpy as np
 from hpc.errors import UserError
 from prediff.data.aside import write_file_aside
 from prediff.data.catalog import CATALOG_NAME, catalog_path, read_vil_rows
-from prediff.data.sevir import VilReader, create_vil
+from prediff.data.sevir import VilReader, block_maximum, create_vil
 
 FRAME_STEP = 2
 POOL = 3
@@ -33,10 +33,7 @@ class DownsampleResult:
 
 def downsample_frames(frames: np.ndarray) -> np.ndarray:
     """Return frames ``[T, H, W]`` as ``[(T+1)//2, H/3, W/3]`` of the same type."""
-    kept = frames[::FRAME_STEP]
-    count, height, width = kept.shape
-    blocks = kept.reshape(count, height // POOL, POOL, width // POOL, POOL)
-    return blocks.max(axis=(2, 4))
+    return block_maximum(frames[::FRAME_STEP], block=POOL)
 
 
 def downsample(

@@ -108,7 +108,8 @@ class Selection:
                 f"{self.end or 'the end'}"
             )
         return UserError(
-            f"{place} has no usable event for the split '{split}': {len(times)} events from "
-            f"{times[0]} to {times[-1]}, test_after is {self.test_after}, validation_fraction is "
-            f"{self.validation_fraction}: change these"
+            f"{place} has no usable event for the split '{split}': of {len(times)} events from "
+            f"{times[0]} to {times[-1]} those after {self.test_after} are for the test, and "
+            f"{self.validation_fraction:g} of the others validate: change data.test_from or "
+            f"data.validation_fraction"
         )

@@ -40,6 +40,16 @@ def to_unit(frames: np.ndarray) -> np.ndarray:
     return frames.astype(np.float32) / np.float32(255)
 
 
+def block_maximum(frames: np.ndarray, *, block: int) -> np.ndarray:
+    """Return frames ``[T, H, W]`` as ``[T, H/block, W/block]``, the maximum of each block.
+
+    The block must divide height and width.
+    """
+    count, height, width = frames.shape
+    blocks = frames.reshape(count, height // block, block, width // block, block)
+    return blocks.max(axis=(2, 4))
+
+
 def create_vil(
     file: h5py.File, *, events: int, height: int, width: int, frames: int
 ) -> h5py.Dataset:

@@ -6,9 +6,10 @@ carries everything. In it live
 - stratiform rain wherever a system is active, with the structure of a renewing random texture;
 - convective cells, born in active systems, which ripen and die within an hour or two.
 
-The constants are tuned by eye and by number: over many events the coded values have mean 30 and
-standard deviation 44 (SEVIR: 33.4 and 47.5), and persistence loses its skill about as fast as on
-SEVIR-LR. Lengths are km, times minutes, values VIL as coded by SEVIR (0-254).
+The constants are tuned by eye and by number. Over 300 events the coded values have mean 31 and
+standard deviation 45 (SEVIR: 33.4 and 47.5), and following the true flow has less than half the
+squared error of persistence at every lead time up to an hour. Lengths are km, times minutes,
+values VIL as coded by SEVIR (0-254).
 Legend: T frames, H and W pixels (y, x), N cells, M systems. Vectors are (y, x).
 """
 

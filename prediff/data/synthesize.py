@@ -22,7 +22,10 @@ RECIPE_NAME = "synthetic.json"
 
 _VERSION = 1
 _SMALLEST = 8
-_RECORD = timedelta(days=365)  # length of record before the test, and half of it after
+_TICK = timedelta(minutes=5)
+_GAP = timedelta(days=30)  # without events, on both sides of the test boundary
+_LONGEST_WAIT = timedelta(days=3)
+_RECORD = timedelta(days=330)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +37,7 @@ class Recipe:
         size: pixels of a side; a side is always 384 km long.
         frames: frames an event, 10 minutes apart.
         seed: of all draws.
-        test_after: events are dated on both sides of this time.
+        test_after: events are dated on both sides of this time, at least a month from it.
         test_fraction: part of the events dated after it; each side gets one at least.
     """
 
@@ -124,14 +127,9 @@ def _date_events(recipe: Recipe) -> list[Event]:
     """Return the events with ids, times, files and rows; the last ones are the test's."""
     tests = min(max(round(recipe.events * recipe.test_fraction), 1), recipe.events - 1)
     generator = keyed_generator(seed=recipe.seed, stream="synthetic_times", sample=0)
-    steps = _RECORD // timedelta(minutes=5)
-    before = recipe.test_after - timedelta(minutes=5) * np.sort(
-        generator.choice(steps, recipe.events - tests, replace=False)
-    )
-    after = recipe.test_after + timedelta(minutes=5) * np.sort(
-        1 + generator.choice(steps // 2, tests, replace=False)
-    )
-    times: Sequence[datetime] = [*before[::-1], *after]
+    before = [recipe.test_after - wait for wait in _draw_waits(generator, recipe.events - tests)]
+    after = [recipe.test_after + wait for wait in _draw_waits(generator, tests)]
+    times = [*reversed(before), *after]
     rows: dict[str, int] = {}
     events = []
     for number, time in enumerate(times):
@@ -150,6 +148,13 @@ def _date_events(recipe: Recipe) -> list[Event]:
             )
         )
     return events
+
+
+def _draw_waits(generator: np.random.Generator, count: int) -> list[timedelta]:
+    """Return ascending times from the boundary: one in each of ``count`` equal stretches."""
+    stretch = min(_LONGEST_WAIT, _RECORD / count)
+    waits = [_GAP + stretch * (n + generator.random()) for n in range(count)]
+    return [wait // _TICK * _TICK for wait in waits]
 
 
 def _file_of(time: datetime) -> str:
