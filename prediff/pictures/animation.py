@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from prediff.pictures.colours import MISSING_COLOUR, VIL_COLOURS, vil_rgb
 
-TILE = 224
+TILE = 256
 GAP = 6
 BAR = 26
 PAPER = (250, 250, 250)

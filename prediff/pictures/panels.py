@@ -82,17 +82,18 @@ def case_panel(
     width = max(len(shown), len(past))
     height = len(rows) + len(probabilities)
     tall = observation.shape[-2] / observation.shape[-1]
-    figure = new_figure(width=1.35 * width + 2.2, height=1.35 * tall * height + 0.22 * height + 0.9)
+    figure = new_figure(width=1.4 * width + 2.2, height=1.4 * tall * height + 0.9)
+    figure.get_layout_engine().set(h_pad=0.02, w_pad=0.02, hspace=0.0, wspace=0.0)
     if title:
         figure.suptitle(title, fontsize=12, fontweight="bold")
     axes = np.array(figure.subplots(height, width, squeeze=False))
     for number, (label, frames) in enumerate(rows):
-        minutes = [context_minutes[i] for i in past] if number == 0 else lead_minutes
-        chosen = minutes if number == 0 else [lead_minutes[i] for i in shown]
-        _draw_row(axes[number], label, [vil_rgb(frame) for frame in frames], chosen, number < 2)
+        times, kept = (context_minutes, past) if number == 0 else (lead_minutes, shown)
+        titles = [f"{times[index]:+g} min" if times[index] else "now" for index in kept]
+        images = [vil_rgb(frame) for frame in frames]
+        _draw_row(axes[number], label=label, images=images, titles=titles if number < 2 else [])
     for number, (label, share) in enumerate(probabilities, start=len(rows)):
-        images = [Normalize(0, 1)(frame) for frame in share]
-        _draw_row(axes[number], label, images, [lead_minutes[i] for i in shown], False)
+        _draw_row(axes[number], label=label, images=list(share), titles=[])
     _vil_bar(figure, axes[: len(rows)])
     if probabilities:
         bar = figure.colorbar(
@@ -115,27 +116,20 @@ def _thinned(length: int, most: int) -> list[int]:
 
 
 def _draw_row(
-    axes: Sequence[Axes],
-    label: str,
-    images: Sequence[np.ndarray],
-    minutes: Sequence[float],
-    titled: bool,
+    axes: Sequence[Axes], *, label: str, images: Sequence[np.ndarray], titles: Sequence[str]
 ) -> None:
+    """Draw colours ``[H, W, 3]``, or probabilities ``[H, W]``; axes left over stay empty."""
     for number, axis in enumerate(axes):
         axis.set_xticks([])
         axis.set_yticks([])
         if number >= len(images):
             axis.set_axis_off()
             continue
-        image = images[number]
-        if image.ndim == 2:
-            axis.imshow(image, cmap=PROBABILITY_MAP, vmin=0, vmax=1, interpolation="nearest")
-        else:
-            axis.imshow(image, interpolation="nearest")
+        axis.imshow(images[number], cmap=PROBABILITY_MAP, vmin=0, vmax=1, interpolation="nearest")
         for spine in axis.spines.values():
             spine.set_linewidth(0.4)
-        if titled:
-            axis.set_title(f"{minutes[number]:+g} min".replace("+0 ", "0 "), fontsize=9, pad=3)
+        if titles:
+            axis.set_title(titles[number], fontsize=9, pad=3)
     axes[0].set_ylabel(label, fontsize=9, rotation=0, ha="right", va="center", labelpad=8)
 
 

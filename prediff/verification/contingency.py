@@ -18,6 +18,7 @@ from prediff.verification.score import (
     MEMBERS,
     Score,
     mean_of_defined,
+    observed_throughout,
     ratio,
     with_mean,
 )
@@ -142,6 +143,9 @@ class ContingencyFamily:
         scores = []
         for of in (ENSEMBLE_MEAN, MEMBERS):
             counts = sums[f"contingency/{of}"]
+            averaged = observed_throughout(
+                counts[..., HITS] + counts[..., MISSES] + self._counts_without_events, own_axes=3
+            )
             by_lead_time = self._defined(contingency_scores(counts, epsilon=self.epsilon))
             overall = self._defined(contingency_scores(counts.sum(axis=-2), epsilon=self.epsilon))
             for name, values in by_lead_time.items():
@@ -149,18 +153,23 @@ class ContingencyFamily:
                     self.counting if pooling == 1 else self.pooled_counting
                     for pooling in self.poolings
                 ]
-                averaged = np.array([rule == LEAD_TIME_MEAN for rule in rules])[:, None]
-                chosen = np.where(averaged, mean_of_defined(values, axis=-1), overall[name])
+                by_lead = np.array([rule == LEAD_TIME_MEAN for rule in rules])[:, None]
+                chosen = np.where(by_lead, mean_of_defined(values, axis=-1), overall[name])
                 scores.append(
                     Score(
                         name=name,
                         of=of,
                         labels=labels,
-                        overall=with_mean(chosen, axis=-1),
-                        by_lead_time=with_mean(values, axis=-2),
+                        overall=with_mean(chosen, averaged=averaged, axis=-1),
+                        by_lead_time=with_mean(values, averaged=averaged[..., None], axis=-2),
                     )
                 )
         return scores
+
+    @property
+    def _counts_without_events(self) -> bool:
+        """Scores without events have a value here, so means run over all thresholds."""
+        return self.epsilon > 0 or not np.isnan(self.undefined)
 
     def _defined(self, scores: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         if np.isnan(self.undefined):

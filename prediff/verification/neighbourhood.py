@@ -16,7 +16,15 @@ import numpy as np
 from hpc.errors import UserError
 from prediff.verification.case import Case
 from prediff.verification.contingency import VIL_THRESHOLDS
-from prediff.verification.score import ENSEMBLE, ENSEMBLE_MEAN, MEMBERS, Score, ratio, with_mean
+from prediff.verification.score import (
+    ENSEMBLE,
+    ENSEMBLE_MEAN,
+    MEMBERS,
+    Score,
+    observed_throughout,
+    ratio,
+    with_mean,
+)
 from prediff.verification.sums import Sums
 
 
@@ -70,8 +78,8 @@ class NeighbourhoodFamily:
                 raise UserError(f"a neighbourhood is an odd number of pixels wide, not {scale}")
 
     def case_sums(self, case: Case) -> Sums:
-        """Sums ``[K, S, 2, T]``: squared difference, and squares of forecast plus observation."""
-        shape = (len(self.thresholds), len(self.scales), 2, len(case.observation))
+        """Sums ``[K, S, 3, T]``: squared difference, squared forecast, squared observation."""
+        shape = (len(self.thresholds), len(self.scales), 3, len(case.observation))
         sums = {of: np.empty(shape, np.int64) for of in (ENSEMBLE_MEAN, MEMBERS, ENSEMBLE)}
         members = case.members
         for number, threshold in enumerate(self.thresholds):
@@ -89,8 +97,9 @@ class NeighbourhoodFamily:
                     (MEMBERS, of_members, members, product),
                     (ENSEMBLE, together, members**2, members * product),
                 ):
-                    reference = _dot(forecast, forecast) + weight * squared
-                    sums[of][number, scale] = (reference - 2 * cross, reference)
+                    of_forecast, of_radar = _dot(forecast, forecast), weight * squared
+                    difference = of_forecast - 2 * cross + of_radar
+                    sums[of][number, scale] = (difference, of_forecast, of_radar)
         return {f"neighbourhood/{of}": values for of, values in sums.items()}
 
     def scores(self, sums: Mapping[str, np.ndarray]) -> list[Score]:
@@ -100,7 +109,9 @@ class NeighbourhoodFamily:
         }
         scores = []
         for of in (ENSEMBLE_MEAN, MEMBERS, ENSEMBLE):
-            difference, reference = np.moveaxis(sums[f"neighbourhood/{of}"], -2, 0)
+            difference, of_forecast, of_radar = np.moveaxis(sums[f"neighbourhood/{of}"], -2, 0)
+            reference = of_forecast + of_radar
+            averaged = observed_throughout(of_radar, own_axes=3)
             overall = 1 - ratio(difference.sum(axis=-1), reference.sum(axis=-1))
             by_lead_time = 1 - ratio(difference, reference)
             scores.append(
@@ -108,8 +119,8 @@ class NeighbourhoodFamily:
                     name="fractions_skill_score",
                     of=of,
                     labels=labels,
-                    overall=with_mean(overall, axis=-2),
-                    by_lead_time=with_mean(by_lead_time, axis=-3),
+                    overall=with_mean(overall, averaged=averaged, axis=-2),
+                    by_lead_time=with_mean(by_lead_time, averaged=averaged[..., None], axis=-3),
                 )
             )
         return scores

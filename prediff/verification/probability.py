@@ -13,7 +13,7 @@ import numpy as np
 from prediff.verification.case import Case
 from prediff.verification.contingency import VIL_THRESHOLDS
 from prediff.verification.ensemble import check_members
-from prediff.verification.score import ENSEMBLE, Score, ratio, with_mean
+from prediff.verification.score import ENSEMBLE, Score, observed_throughout, ratio, with_mean
 from prediff.verification.sums import Sums
 
 
@@ -51,13 +51,14 @@ class ProbabilityFamily:
         counts = sums["probability"]
         by_lead_time = self._brier(counts)
         overall = self._brier(counts.sum(axis=-3))
+        averaged = observed_throughout(counts[..., 1].sum(axis=-1), own_axes=2)
         return [
             Score(
                 name=name,
                 of=ENSEMBLE,
                 labels=labels,
-                overall=with_mean(overall[name], axis=-1),
-                by_lead_time=with_mean(by_lead_time[name], axis=-2),
+                overall=with_mean(overall[name], averaged=averaged, axis=-1),
+                by_lead_time=with_mean(by_lead_time[name], averaged=averaged[..., None], axis=-2),
             )
             for name in overall
         ]

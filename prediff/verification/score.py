@@ -64,7 +64,22 @@ def mean_of_defined(values: np.ndarray, *, axis: int) -> np.ndarray:
     return ratio(np.where(defined, values, 0).sum(axis=axis), defined.sum(axis=axis))
 
 
-def with_mean(values: np.ndarray, *, axis: int) -> np.ndarray:
-    """Append the mean of the defined values along `axis` (the mean over thresholds)."""
-    mean = np.expand_dims(mean_of_defined(values, axis=axis), axis)
-    return np.concatenate([values, mean], axis=axis)
+def observed_throughout(observed: np.ndarray, *, own_axes: int) -> np.ndarray:
+    """Return which thresholds are worth averaging: seen in the radar at every lead time.
+
+    It depends on the observations alone, so it is the same for all systems. `observed` ``[...,
+    labels..., lead time]`` counts observed events; axes before the last `own_axes` are replicates,
+    which all get the choice of the whole test set (every event is in some replicate).
+    """
+    replicates = tuple(range(observed.ndim - own_axes))
+    return (observed > 0).any(axis=replicates).all(axis=-1)
+
+
+def with_mean(values: np.ndarray, *, averaged: np.ndarray, axis: int) -> np.ndarray:
+    """Append the mean over the thresholds in `averaged`; NaN if one of them is undefined.
+
+    A bootstrap replicate that misses the only events of a threshold so has no mean: it must not be
+    compared with one that has them.
+    """
+    mean = ratio(np.where(averaged, values, 0).sum(axis=axis), averaged.sum(axis=axis))
+    return np.concatenate([values, np.expand_dims(mean, axis)], axis=axis)

@@ -8,7 +8,8 @@ B case, M member, T lead time, H height, W width.
         observation=truth,                                          # [B, T, H, W] in [0, 1]
         event_ids=["R19", "R20"],
     )
-    board.write("runs/x/scores")
+    tables = board.tables()
+    write_scores(tables, "runs/x/scores")
 """
 
 from collections.abc import Mapping, Sequence
