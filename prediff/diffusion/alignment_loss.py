@@ -20,6 +20,9 @@ class AlignmentLoss(nn.Cell):
     Source: PreDiff, section 3.2; MODEL section 5.
     """
 
+    SCALARS = ("absolute_error",)
+    """Names of what ``construct`` returns after the loss."""
+
     def __init__(self, alignment: nn.Cell, *, schedule: NoiseSchedule):
         super().__init__()
         self.alignment = alignment

@@ -103,6 +103,9 @@ class DiffusionLoss(nn.Cell):
     Source: PreDiff, section 3.1; Rombach et al. 2022 (the learned log-variance); MODEL 4.3.
     """
 
+    SCALARS = ("loss_simple", "loss_vlb")
+    """Names of what ``construct`` returns after the loss."""
+
     def __init__(
         self,
         denoiser: nn.Cell,
