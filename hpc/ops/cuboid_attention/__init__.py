@@ -1,0 +1,1 @@
+"""Self-attention within the cuboids of a (time, height, width) grid."""
