@@ -63,6 +63,7 @@ _LIGHTNING = Drop("belongs to the PyTorch trainer")
 _FILES = Drop("runs/NAME holds everything; choose NAME with --name, and nothing is deleted")
 _WEIGHTS_FILE = Drop("load weights with `prediff convert`")
 _CASES = Drop("forecast.cases spreads the cases evenly over the test windows")
+_PROTOCOL = Drop("evaluate.protocol names thresholds, scores and how they are counted")
 _STAGE = "train_diffusion"
 
 
@@ -78,6 +79,9 @@ def _network(section: str) -> dict[str, To | Fixed | Drop]:
         "self_pattern": To(f"{section}.attention_pattern", _list_of_one_kind),
         "block_attn_patterns": To(f"{section}.attention_pattern", _list_of_one_kind),
         "use_attn_pattern": Drop("MindEarth knows the axial pattern only; see attention_pattern"),
+        "scale_alpha": To(f"{section}.width_exponent", float),
+        "padding_type": To(f"{section}.padding"),
+        "checkpoint_level": To(f"{section}.recompute", lambda level: level > 0),
         "input_shape": _FOLLOWS,
         "block_units": Drop("widths are base_width times a power of two"),
         "downsample": Fixed(2),
@@ -91,7 +95,6 @@ def _network(section: str) -> dict[str, To | Fixed | Drop]:
         "pos_embed_type": Fixed("t+h+w"),
         "time_embed_channels_mult": Fixed(4),
         "time_embed_use_scale_shift_norm": Fixed(False),
-        "time_embed_dropout": Fixed(0.0),
         "use_global_vector_ffn": Drop("matters with global vectors only"),
         "use_global_self_attn": Drop("matters with global vectors only"),
         "separate_global_qkv": Drop("matters with global vectors only"),
@@ -133,12 +136,12 @@ _TABLE: dict[str, dict[str, To | Fixed | Drop]] = {
         ),
         "start_date": Drop("all events under data.root are used"),
         "end_date": Drop("all events under data.root are used"),
-        "threshold_list": To("evaluate.thresholds"),
+        "threshold_list": _PROTOCOL,
         "aug_mode": To(
             f"{_STAGE}.augmentation", _one_of({"0": "none", "2": "flips_and_quarter_turns"})
         ),
-        "metrics_mode": Drop("scores are given by lead time and over all of them"),
-        "metrics_list": Drop("all scores are computed"),
+        "metrics_mode": _PROTOCOL,
+        "metrics_list": _PROTOCOL,
         "dataset_name": Fixed("sevirlr"),
         "sample_mode": Fixed("sequent"),
         "layout": Drop("arrays are always [batch, time, height, width, channel]"),
@@ -217,7 +220,7 @@ _TABLE: dict[str, dict[str, To | Fixed | Drop]] = {
     "model.diffusion": {
         "timesteps": To("diffusion.noise_steps"),
         "beta_schedule": To("diffusion.noise_schedule"),
-        "parameterization": To("diffusion.objective", _one_of({"eps": "noise", "x0": "clean"})),
+        "parameterization": To("diffusion.parameterization", _one_of({"eps": "eps", "x0": "x0"})),
         "learn_logvar": To("diffusion.learn_log_variance"),
         "original_elbo_weight": To("diffusion.variational_weight", float),
         "scale_factor": To("diffusion.latent_scale", float),
@@ -248,11 +251,9 @@ _TABLE: dict[str, dict[str, To | Fixed | Drop]] = {
     },
     "model.align.model_args": {
         **_network("alignment"),
-        "scale_alpha": Fixed(1.0),
-        "padding_type": Fixed("zeros"),
+        "time_embed_dropout": Fixed(0.0),
         "hierarchical_pos_embed": Fixed(False),
         "num_global_vectors": Fixed(0),
-        "checkpoint_level": Drop("the network is small enough without recomputation"),
         "out_channels": Fixed(1),
         "pool": Fixed("attention"),
         "readout_seq": Fixed(True),
@@ -261,11 +262,9 @@ _TABLE: dict[str, dict[str, To | Fixed | Drop]] = {
     "model.latent_model": {
         **_network("denoiser"),
         "target_shape": _FOLLOWS,
-        "scale_alpha": To("denoiser.width_exponent", float),
-        "padding_type": To("denoiser.padding"),
+        "time_embed_dropout": To("denoiser.time_block_dropout", float),
         "hierarchical_pos_embed": To("denoiser.hierarchical_position_embedding"),
         "num_global_vectors": To("denoiser.global_vectors", int),
-        "checkpoint_level": To("denoiser.recompute", lambda level: level > 0),
         "upsample_type": Fixed("upsample"),
         "upsample_kernel_size": Fixed(3),
         "unet_res_connect": Fixed(True),

@@ -45,7 +45,7 @@ def load_reference(cell: nn.Cell, state_dict: Mapping[str, np.ndarray]) -> LoadR
     require_network(state_dict, network)
     entries = reference_entries(cell)
     buffers = set(index_buffers(cell))
-    faults = {
+    faults: dict[str, list[str]] = {
         "missing": sorted(set(entries) - set(state_dict)),
         "unexpected": sorted(set(state_dict) - set(entries) - buffers),
         "wrong shape": [],
@@ -62,7 +62,7 @@ def load_reference(cell: nn.Cell, state_dict: Mapping[str, np.ndarray]) -> LoadR
         elif not np.issubdtype(array.dtype, np.floating) or not np.isfinite(array).all():
             faults["not finite numbers"].append(name)
         else:
-            loaded[name] = array.astype(np.float32).reshape(entry.parameter.shape)
+            loaded[name] = np.ascontiguousarray(entry.from_reference(array), np.float32)
     if any(faults.values()):
         raise UserError(f"cannot load {TITLES[network]}: {_listing(faults)}")
     for name, array in loaded.items():
@@ -79,11 +79,8 @@ def to_reference(cell: nn.Cell) -> dict[str, np.ndarray]:
 
     The reference code loads it as a state dict, strictly.
     """
-    state = {
-        name: entry.parameter.asnumpy().reshape(entry.reference_shape)
-        for name, entry in reference_entries(cell).items()
-    }
-    return {**state, **index_buffers(cell)}
+    weights = {name: entry.to_reference() for name, entry in reference_entries(cell).items()}
+    return {**weights, **index_buffers(cell)}
 
 
 def _listing(faults: Mapping[str, Sequence[str]]) -> str:
