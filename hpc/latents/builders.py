@@ -176,6 +176,7 @@ def _bury_the_dead(folder: Path, files: list[Path]) -> None:
     deadline = time.monotonic() + PATIENCE
     while unknown and time.monotonic() < deadline:
         time.sleep(min(BEAT, PATIENCE / 4))
+        unknown = {file: before for file, before in unknown.items() if file.exists()}
         for file, before in unknown.items():
             now = _read_sign(file)
             if now is not None and now != before:

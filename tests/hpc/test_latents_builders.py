@@ -134,7 +134,8 @@ def test_ctrl_c_leaves_finished_shards_and_nothing_aside(tmp_path):
 
 def test_a_second_builder_is_refused_naming_the_first(tmp_path):
     first = start(tmp_path, "--pause", "0.3")
-    wait_for(lambda: builders_at_work(group_of(tmp_path)))
+    wait_for(lambda: list(tmp_path.rglob("*.mean.aside")))
+    assert [builder.pid for builder in builders_at_work(group_of(tmp_path))] == [first.pid]
     for ranks in (SeparateRanks(), SeparateRanks(rank=1, size=2)):
         with pytest.raises(UserError, match=f"process {first.pid} on host") as error:
             build(tmp_path, events=EVENTS, ranks=ranks)
@@ -234,6 +235,16 @@ def test_a_builder_of_another_host_that_shows_signs_of_life_is_respected(tmp_pat
     timer.start()
     with pytest.raises(UserError, match="process 1 on host node17"):
         build(tmp_path)
+
+
+def test_a_builder_that_gives_up_while_it_is_watched_is_not_waited_for(tmp_path):
+    group = group_of(tmp_path)
+    file = sign_of_another_host(group)
+    timer = threading.Timer(0.2, file.unlink)
+    timer.start()
+    begin = time.monotonic()
+    assert build(tmp_path).complete
+    assert time.monotonic() - begin < builders.PATIENCE / 2
 
 
 def test_a_process_number_that_was_given_again_is_no_sign_of_life(tmp_path):
