@@ -1,0 +1,1 @@
+"""Pipelines: schedules as data, their simulation, and the executor that runs them."""
