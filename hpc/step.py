@@ -306,7 +306,7 @@ def _zeros(name: str, shape: tuple[int, ...]) -> Parameter:
 
 
 def _tensor(array: np.ndarray | Tensor) -> Tensor:
-    return array if isinstance(array, Tensor) else Tensor(np.ascontiguousarray(array))
+    return array if isinstance(array, Tensor) else Tensor(np.asarray(array, order="C"))
 
 
 def _copies(tensors) -> list[np.ndarray]:
@@ -316,4 +316,4 @@ def _copies(tensors) -> list[np.ndarray]:
 def _set(targets, arrays: Sequence[np.ndarray]) -> None:
     for target, array in zip(targets, arrays, strict=True):
         assert target.shape == array.shape, f"{target.name}: {target.shape} is not {array.shape}"
-        target.set_data(Tensor(np.ascontiguousarray(array, np.float32)))
+        target.set_data(Tensor(np.asarray(array, np.float32, order="C")))
