@@ -108,7 +108,9 @@ class ReferenceCuboidAttention(nn.Cell):
             qkv = qkv.reshape(batch, self.cuboids, self.volume, 3, heads, width)
             qkv = qkv.transpose(3, 0, 1, 4, 2, 5)
         qkv = qkv.reshape(3, batch, self.cuboids, heads, self.volume, width)
-        return qkv[0], qkv[1], qkv[2]
+        q, k, v = ops.split(qkv, 1)
+        shape = (batch, self.cuboids, heads, self.volume, width)
+        return q.reshape(shape), k.reshape(shape), v.reshape(shape)
 
     def _grid(self, out, batch, heads, width):
         """Return the rolled grid `[B,T,H,W,C]` of tokens `[B,N,h,L,D]`."""

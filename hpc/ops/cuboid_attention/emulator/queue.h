@@ -104,11 +104,11 @@ template <TPosition position = TPosition::VECCALC>
 class TBuf {
  public:
   template <typename T>
-  LocalTensor<T> Get() const {
+  LocalTensor<T> Get() {
     return LocalTensor<T>(address_, bytes_ / sizeof(T), buffer_);
   }
   template <typename T>
-  LocalTensor<T> Get(uint32_t length) const {
+  LocalTensor<T> Get(uint32_t length) {
     if (length * sizeof(T) > bytes_) emulator::Fail("bounds", "TBuf::Get of %u elements from %u bytes", length, bytes_);
     return LocalTensor<T>(address_, length, buffer_);
   }

@@ -29,7 +29,8 @@ void Reduce(const char* name, const LocalTensor<T>& dst, const LocalTensor<T>& s
   core.Begin(emulator::kVector, name);
   CheckRepeat(repeats);
   RequireAligned(src.address, name);
-  if (dst.address % (group == Lanes<T>() ? sizeof(T) : Lanes<T>() / group * sizeof(T))) {
+  const size_t alignment = group == Lanes<T>() ? sizeof(T) : std::min<size_t>(32, Lanes<T>() / group * sizeof(T));
+  if (dst.address % alignment) {
     emulator::Fail("alignment", "%s: destination address %u", name, dst.address);
   }
   InRange(block_stride, 65535, "srcBlkStride");
@@ -84,6 +85,15 @@ inline void BlockReduceMax(const LocalTensor<T>& dst, const LocalTensor<T>& src,
                            const int32_t srcRepStride) {
   detail::Reduce("BlockReduceMax", dst, src, repeatTime, mask, dstRepStride * 8, srcBlkStride, srcRepStride,
                  detail::Operand<T>::kPerBlock, detail::kLargest);
+}
+
+// The sum of every two neighbours; dstRepStride in units of the results of a repeat.
+template <typename T, bool isSetMask = true>
+inline void PairReduceSum(const LocalTensor<T>& dst, const LocalTensor<T>& src, const int32_t repeatTime,
+                          const int32_t mask, const int32_t dstRepStride, const int32_t srcBlkStride,
+                          const int32_t srcRepStride) {
+  detail::Reduce("PairReduceSum", dst, src, repeatTime, mask, dstRepStride * detail::Lanes<T>() / 2, srcBlkStride,
+                 srcRepStride, 2, detail::kSum);
 }
 
 // One result a repeat; dstRepStride in elements.

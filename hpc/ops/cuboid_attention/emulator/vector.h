@@ -66,12 +66,18 @@ class BankLoad {
 };
 
 template <typename T>
+bool Uses(const Mask& mask, int block, int lanes) {
+  for (int e = block * Operand<T>::kPerBlock; e < (block + 1) * Operand<T>::kPerBlock && e < lanes; ++e) {
+    if (mask[e]) return true;
+  }
+  return false;
+}
+
+template <typename T>
 void TouchBlocks(const Operand<T>& operand, int repeat, int lanes, const Mask& mask, bool write, BankLoad* load) {
   emulator::Core& core = *emulator::Current();
   for (int b = 0; b * Operand<T>::kPerBlock < lanes; ++b) {
-    bool used = false;
-    for (int e = b * Operand<T>::kPerBlock; e < (b + 1) * Operand<T>::kPerBlock && e < lanes; ++e) used |= mask[e];
-    if (!used) continue;
+    if (!Uses<T>(mask, b, lanes)) continue;
     const int64_t at = operand.Block(repeat, b);
     if (!write && core.WrittenByThisInstruction(emulator::kVector, at)) {
       emulator::Fail("overlap", "%s: a repeat reads what an earlier repeat of it wrote", core.current());
@@ -83,9 +89,11 @@ void TouchBlocks(const Operand<T>& operand, int repeat, int lanes, const Mask& m
 
 // Source and destination of one repeat are the same blocks or disjoint.
 template <typename D, typename S>
-void RequireNoPartialOverlap(const Operand<D>& dst, const Operand<S>& src, int repeat, int lanes) {
+void RequireNoPartialOverlap(const Operand<D>& dst, const Operand<S>& src, int repeat, int lanes,
+                             const Mask& mask) {
   for (int d = 0; d * Operand<D>::kPerBlock < lanes; ++d) {
     for (int s = 0; s * Operand<S>::kPerBlock < lanes; ++s) {
+      if (!Uses<D>(mask, d, lanes) || !Uses<S>(mask, s, lanes)) continue;
       if (dst.Block(repeat, d) == src.Block(repeat, s) && !(d == s && sizeof(D) == sizeof(S))) {
         emulator::Fail("overlap", "%s: source and destination overlap in part", emulator::Current()->current());
       }
@@ -115,7 +123,7 @@ void Elementwise(const char* name, Cost cost, const Mask& mask, const Mask& last
     const Mask& active = r + 1 == repeats ? last : mask;
     BankLoad reads, writes;
     (TouchBlocks(src, r, kLanes, active, false, &reads), ...);
-    (RequireNoPartialOverlap(dst, src, r, kLanes), ...);
+    (RequireNoPartialOverlap(dst, src, r, kLanes, active), ...);
     if (cost.reads_destination) TouchBlocks(dst, r, kLanes, active, false, &reads);
     TouchBlocks(dst, r, kLanes, active, true, &writes);
     for (int e = 0; e < kLanes; ++e) {

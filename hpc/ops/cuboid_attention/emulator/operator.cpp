@@ -1,0 +1,48 @@
+// The emulated operators as MindSpore calls them, and what the last launch counted.
+#include <sstream>
+
+#include "run.h"
+
+int Forwardhalf(const native::Arguments& a);
+int Forwardfloat(const native::Arguments& a);
+int Gradienthalf(const native::Arguments& a);
+int Gradientfloat(const native::Arguments& a);
+
+// qkv, table, relative, mask, dropout, settings -> out
+NATIVE_OPERATOR(CuboidAttentionEmulated) {
+  return arguments.Is(0, "float16") ? Forwardhalf(arguments) : Forwardfloat(arguments);
+}
+
+// qkv, table, relative, mask, dropout, settings, dout -> dqkv, partial [cores, heads, L, Lp]
+NATIVE_OPERATOR(CuboidAttentionEmulatedGrad) {
+  return arguments.Is(0, "float16") ? Gradienthalf(arguments) : Gradientfloat(arguments);
+}
+
+// What the last launch of this thread counted, as JSON.
+extern "C" const char* CuboidAttentionLastReport() {
+  static std::string text;
+  const emulator::Report& report = emulator::LastReport();
+  const emulator::Device& device = emulator::kAscend910B2;
+  std::ostringstream json;
+  json << "{\"device\": \"" << device.name << "\", \"microseconds\": " << report.Microseconds(device)
+       << ", \"cycles\": " << report.cycles << ", \"mean_cycles\": " << report.mean_cycles
+       << ", \"unified_buffer_bytes\": " << report.unified_buffer_bytes << ", \"barriers\": " << report.slowest.barriers
+       << ", \"conflict_cycles\": " << report.slowest.conflict_cycles << ", \"pipes\": {";
+  for (int pipe = 0; pipe < emulator::kPipes; ++pipe) {
+    json << (pipe ? ", " : "") << "\"" << emulator::NameOf(pipe)
+         << "\": {\"instructions\": " << report.slowest.instructions[pipe]
+         << ", \"busy_cycles\": " << report.slowest.busy[pipe] << ", \"bytes_of_launch\": " << report.total.bytes[pipe]
+         << "}";
+  }
+  json << "}, \"repeats\": {";
+  bool first = true;
+  for (const auto& [name, repeats] : report.slowest.repeats_of) {
+    json << (first ? "" : ", ") << "\"" << name << "\": " << repeats;
+    first = false;
+  }
+  json << "}}";
+  text = json.str();
+  return text.c_str();
+}
+
+extern "C" const char* CuboidAttentionLastError() { return emulator::LastError().c_str(); }

@@ -1,0 +1,15 @@
+// Compiled once for each element type: KERNEL_TYPE is half or float, SUFFIX names the entry.
+#include "run.h"
+
+#define DTYPE_QKV KERNEL_TYPE
+#define JOIN_NAMES(a, b) a##b
+#define JOINED(a, b) JOIN_NAMES(a, b)
+#define cuboid_attention JOINED(cuboid_attention_, SUFFIX)
+#include "../op_kernel/cuboid_attention.cpp"
+
+int JOINED(Forward, SUFFIX)(const native::Arguments& a) {
+  return emulator::Run(a, false, 6, [&](uint8_t* tiling) {
+    cuboid_attention(a.At<uint8_t>(0), a.At<uint8_t>(1), a.At<uint8_t>(2), a.At<uint8_t>(3), a.At<uint8_t>(4),
+                     a.At<uint8_t>(6), nullptr, tiling);
+  });
+}

@@ -1,0 +1,241 @@
+// What forward and backward share: operands of a tile, the bias of a group of heads, the softmax.
+#ifndef CUBOID_ATTENTION_SCORES_H_
+#define CUBOID_ATTENTION_SCORES_H_
+
+#include "cuboid_attention_products.h"
+#include "cuboid_attention_tile.h"
+
+namespace cuboid {
+
+using AscendC::GlobalTensor;
+using AscendC::TBuf;
+using AscendC::TPipe;
+using AscendC::TPosition;
+using AscendC::TQue;
+
+constexpr float kHidden = -1.0e30f;
+
+// Base of both kernels. `kParts` rows of T a token come in: q, k, v, and for the gradient dout.
+template <typename T, uint32_t kParts>
+class Scores {
+ protected:
+  __aicore__ inline void InitScores(const CuboidAttentionTiling& tiling, TPipe* pipe, GM_ADDR qkv, GM_ADDR table,
+                                    GM_ADDR relative, GM_ADDR mask, GM_ADDR dropout) {
+    t = tiling;
+    rowElements = t.rowBlocks * Packing<T>::kPerBlock;
+    keptColumns = (t.volume + 7) / 8 * 8;
+    const uint64_t cells = uint64_t(t.batch) * t.grid[0] * t.grid[1] * t.grid[2];
+    const uint32_t cuboids = t.count[0] * t.count[1] * t.count[2];
+    qkvGm.SetGlobalBuffer((__gm__ T*)qkv, cells * 3 * t.heads * t.width);
+    tableGm.SetGlobalBuffer((__gm__ float*)table, t.relativeRows * t.heads);
+    relativeGm.SetGlobalBuffer((__gm__ int32_t*)relative, t.volume * t.paddedVolume);
+    pipe->InitBuffer(inputs, t.inputBuffers, t.inputBytes);
+    pipe->InitBuffer(biasBuffer, t.headsOfTile * t.volume * t.paddedVolume * sizeof(float));
+    const uint32_t rows = t.headsOfTile * t.rowsOfPass;
+    const uint32_t pairs = rows * t.paddedVolume;
+    pipe->InitBuffer(sumsBuffer, pairs * Packing<T>::kPerBlock * sizeof(float));
+    pipe->InitBuffer(scoresBuffer, pairs * sizeof(float));
+    if constexpr (sizeof(T) < sizeof(float)) {
+      pipe->InitBuffer(halvesBuffer, 2 * pairs * sizeof(float));
+      pipe->InitBuffer(narrowBuffer, pairs * sizeof(T));
+    }
+    const uint32_t paddedRows = (rows + 7) / 8 * 8;
+    pipe->InitBuffer(foldedBuffer, paddedRows * 32);
+    pipe->InitBuffer(rowBuffer, 2 * paddedRows * sizeof(float));
+    if (t.hasMask) {
+      maskGm.SetGlobalBuffer((__gm__ float*)mask, uint64_t(cuboids) * t.volume * t.paddedVolume);
+      pipe->InitBuffer(masks, t.inputBuffers, t.volume * t.paddedVolume * sizeof(float));
+      pipe->InitBuffer(hiddenBuffer, t.volume * t.paddedVolume * sizeof(float));
+    }
+    if (t.hasDropout) {
+      dropoutGm.SetGlobalBuffer((__gm__ float*)dropout,
+                                uint64_t(t.batch) * cuboids * t.heads * t.volume * t.volume);
+      pipe->InitBuffer(dropouts, t.inputBuffers, t.headsOfTile * t.volume * keptColumns * sizeof(float));
+    }
+    rowValues = rowBuffer.template Get<float>();
+    // The tail of the last eight rows is read by broadcasts and never used: it must only be defined.
+    AscendC::Duplicate(rowValues, 1.0f, 2 * paddedRows);
+    Barrier();
+  }
+
+  // Gathers bias[h][i][j] of a group of heads once: every tile of the group uses it.
+  __aicore__ inline void LoadBias(uint32_t group) {
+    const uint32_t square = t.volume * t.paddedVolume;
+    const uint32_t tableBlocks = (t.relativeRows * t.heads + 7) / 8;
+    LocalTensor<float> loaded = inputs.template AllocTensor<float>();
+    AscendC::DataCopyPad(loaded, tableGm,
+                         AscendC::DataCopyExtParams(1, t.relativeRows * t.heads * sizeof(float), 0, 0, 0),
+                         AscendC::DataCopyPadExtParams<float>(false, 0, 0, 0.0f));
+    AscendC::DataCopyPad(loaded[tableBlocks * 8].template ReinterpretCast<int32_t>(), relativeGm,
+                         AscendC::DataCopyExtParams(1, square * sizeof(int32_t), 0, 0, 0),
+                         AscendC::DataCopyPadExtParams<int32_t>(false, 0, 0, 0));
+    inputs.EnQue(loaded);
+    loaded = inputs.template DeQue<float>();
+    const LocalTensor<int32_t> offsets = loaded[tableBlocks * 8].template ReinterpretCast<int32_t>();
+    AscendC::Muls(offsets, offsets, static_cast<int32_t>(t.heads * sizeof(float)), square);
+    Barrier();
+    const LocalTensor<float> bias = biasBuffer.template Get<float>();
+    for (uint32_t h = 0; h < t.headsOfTile; ++h) {
+      AscendC::Gather(bias[h * square], loaded, offsets.template ReinterpretCast<uint32_t>(),
+                      static_cast<uint32_t>((group * t.headsOfTile + h) * sizeof(float)), square);
+    }
+    Barrier();
+    if (t.volume < t.paddedVolume) {
+      // Bit j of every row of Lp bits, for j >= L: these columns must not win the softmax.
+      uint64_t row = 0;
+      for (uint32_t j = t.volume; j < t.paddedVolume; ++j) row |= uint64_t(1) << j;
+      const uint32_t elements = t.headsOfTile * square;
+      const uint32_t rowsOfRepeat = kRepeatFloats / t.paddedVolume;
+      uint64_t bits[2] = {0, 0};
+      for (uint32_t r = 0; r < rowsOfRepeat; ++r) bits[0] |= row << (r * t.paddedVolume);
+      const uint32_t whole = elements / kRepeatFloats;
+      for (uint32_t done = 0; done < whole; done += kMaxRepeat) {
+        AscendC::Duplicate(bias[done * kRepeatFloats], kHidden, bits, Least(kMaxRepeat, whole - done), 1, 8);
+      }
+      if (elements % kRepeatFloats) {
+        bits[0] &= (uint64_t(1) << (elements % kRepeatFloats)) - 1;
+        AscendC::Duplicate(bias[whole * kRepeatFloats], kHidden, bits, 1, 1, 8);
+      }
+      Barrier();
+    }
+    inputs.FreeTensor(loaded);
+  }
+
+  // Starts the copies of what every kernel reads of a tile; the caller may add rows, then enqueues.
+  __aicore__ inline LocalTensor<T> StartLoad(const Tile& tile) {
+    if (t.hasMask) {
+      LocalTensor<float> mask = masks.template AllocTensor<float>();
+      const uint32_t square = t.volume * t.paddedVolume;
+      AscendC::DataCopyPad(mask, maskGm[uint64_t(tile.cuboid) * square],
+                           AscendC::DataCopyExtParams(1, square * sizeof(float), 0, 0, 0),
+                           AscendC::DataCopyPadExtParams<float>(false, 0, 0, 0.0f));
+      masks.EnQue(mask);
+    }
+    if (t.hasDropout) {
+      LocalTensor<float> kept = dropouts.template AllocTensor<float>();
+      const uint32_t cuboids = t.count[0] * t.count[1] * t.count[2];
+      const uint64_t from =
+          ((uint64_t(tile.sample) * cuboids + tile.cuboid) * t.heads + tile.firstHead) * t.volume * t.volume;
+      AscendC::DataCopyPad(
+          kept, dropoutGm[from],
+          AscendC::DataCopyExtParams(t.headsOfTile * t.volume, t.volume * sizeof(float), 0, 0, 0),
+          AscendC::DataCopyPadExtParams<float>(true, 0, keptColumns - t.volume, 0.0f));
+      dropouts.EnQue(kept);
+    }
+    LocalTensor<T> rows = inputs.template AllocTensor<T>();
+    for (uint32_t part = 0; part < 3; ++part) {
+      LoadRows(t, tile, Part(rows, part), qkvGm, 3 * t.heads * t.width, part * t.heads * t.width);
+    }
+    return rows;
+  }
+
+  __aicore__ inline void TakeMasks() {
+    if (t.hasMask) {
+      mask = masks.template DeQue<float>();
+      hidden = hiddenBuffer.template Get<float>();
+      const uint32_t square = t.volume * t.paddedVolume;
+      AscendC::Adds(hidden, mask, -1.0f, square);
+      Barrier();
+      AscendC::Muls(hidden, hidden, -kHidden, square);
+      Barrier();
+    }
+    if (t.hasDropout) kept = dropouts.template DeQue<float>();
+  }
+
+  __aicore__ inline void FreeMasks() {
+    if (t.hasMask) masks.FreeTensor(mask);
+    if (t.hasDropout) dropouts.FreeTensor(kept);
+  }
+
+  __aicore__ inline LocalTensor<T> Part(const LocalTensor<T>& rows, uint32_t part) const {
+    return rows[part * t.volume * rowElements];
+  }
+
+  // Probabilities before dropout of queries first..first+rows: float [heads of the tile, rows, Lp].
+  __aicore__ inline LocalTensor<float> Probabilities(const LocalTensor<T>& loaded, uint32_t first, uint32_t rows) {
+    const LocalTensor<float> p = scoresBuffer.template Get<float>();
+    const uint32_t plane = rows * t.paddedVolume;
+    const uint32_t all = t.headsOfTile * rows;
+    const uint32_t blocks = t.paddedVolume / kFloats;
+    RowsDotRows<T>(t, p, sumsBuffer.template Get<float>(), Halves(), Part(loaded, 0)[first * rowElements],
+                   Part(loaded, 1), rows);
+    AscendC::Muls(p, p, t.scale, t.headsOfTile * plane);
+    Barrier();
+    const LocalTensor<float> bias = biasBuffer.template Get<float>();
+    for (uint32_t h = 0; h < t.headsOfTile; ++h) {
+      AscendC::Add(p[h * plane], p[h * plane], bias[(h * t.volume + first) * t.paddedVolume], plane);
+    }
+    Barrier();
+    if (t.hasMask) {
+      MultiplyByMask(p, first, plane);
+      for (uint32_t h = 0; h < t.headsOfTile; ++h) {
+        AscendC::Add(p[h * plane], p[h * plane], hidden[first * t.paddedVolume], plane);
+      }
+      Barrier();
+    }
+    const LocalTensor<float> folded = foldedBuffer.template Get<float>();
+    const uint32_t padded = (all + 7) / 8 * 8;
+    ReduceRows<true>(rowValues, folded, p, all, blocks);
+    FillBlocks<float>(folded, rowValues, padded);
+    ApplyToRows<RowOperation::kSubtract>(p, folded, all, blocks, blocks, 1);
+    AscendC::Exp(p, p, t.headsOfTile * plane);
+    Barrier();
+    if (t.hasMask) MultiplyByMask(p, first, plane);
+    ReduceRows<false>(rowValues, folded, p, all, blocks);
+    // A row that sees nothing has the sum 0 and must stay 0.
+    const LocalTensor<float> ones = rowValues[(t.headsOfTile * t.rowsOfPass + 7) / 8 * 8];
+    AscendC::Maxs(rowValues, rowValues, 1.0e-30f, all);
+    Barrier();
+    AscendC::Div(rowValues, ones, rowValues, all);
+    Barrier();
+    FillBlocks<float>(folded, rowValues, padded);
+    ApplyToRows<RowOperation::kMultiply>(p, folded, all, blocks, blocks, 1);
+    return p;
+  }
+
+  __aicore__ inline void MultiplyByMask(const LocalTensor<float>& values, uint32_t first, uint32_t plane) {
+    for (uint32_t h = 0; h < t.headsOfTile; ++h) {
+      AscendC::Mul(values[h * plane], values[h * plane], mask[first * t.paddedVolume], plane);
+    }
+    Barrier();
+  }
+
+  __aicore__ inline void MultiplyByDropout(const LocalTensor<float>& values, uint32_t first, uint32_t rows) {
+    const uint32_t blocks = t.paddedVolume / kFloats, used = keptColumns / kFloats;
+    for (uint32_t h = 0; h < t.headsOfTile; ++h) {
+      ApplyToRows<RowOperation::kMultiply>(values[h * rows * t.paddedVolume],
+                                           kept[(h * t.volume + first) * keptColumns], rows, blocks, used, used);
+    }
+  }
+
+  __aicore__ inline LocalTensor<float> Halves() {
+    if constexpr (sizeof(T) < sizeof(float)) {
+      return halvesBuffer.template Get<float>();
+    } else {
+      return LocalTensor<float>();
+    }
+  }
+
+  __aicore__ inline LocalTensor<T> Narrow() {
+    if constexpr (sizeof(T) < sizeof(float)) {
+      return narrowBuffer.template Get<T>();
+    } else {
+      return LocalTensor<T>();
+    }
+  }
+
+  CuboidAttentionTiling t;
+  uint32_t rowElements = 0;   // of a token's row of one part in the unified buffer
+  uint32_t keptColumns = 0;   // of a row of dropout factors in the unified buffer
+  GlobalTensor<T> qkvGm;
+  GlobalTensor<float> tableGm, maskGm, dropoutGm;
+  GlobalTensor<int32_t> relativeGm;
+  TQue<TPosition::VECIN, 2> inputs, masks, dropouts;
+  TBuf<TPosition::VECCALC> biasBuffer, sumsBuffer, scoresBuffer, halvesBuffer, narrowBuffer, foldedBuffer, rowBuffer,
+      hiddenBuffer;
+  LocalTensor<float> rowValues, mask, hidden, kept;
+};
+
+}  // namespace cuboid
+
+#endif  // CUBOID_ATTENTION_SCORES_H_

@@ -1,0 +1,33 @@
+// What the host decides and the kernel reads: plain data, the same on both sides.
+//
+// Axes are in the order T, H, W. Letters: L tokens of a cuboid, Lp = L rounded up to 8, 16, 32 or 64.
+#ifndef CUBOID_ATTENTION_TILING_H_
+#define CUBOID_ATTENTION_TILING_H_
+
+#include <cstdint>
+
+struct CuboidAttentionTiling {
+  uint32_t batch;
+  uint32_t grid[3];       // cells
+  uint32_t block[3];      // tokens of a cuboid
+  uint32_t count[3];      // cuboids
+  uint32_t shift[3];      // roll towards the start
+  uint32_t tokenStep[3];  // cells from a token to the next: 1 local, count dilated
+  uint32_t blockStep[3];  // cells from a cuboid to the next: block local, 1 dilated
+  uint32_t heads;
+  uint32_t width;          // of a head
+  uint32_t volume;         // L
+  uint32_t paddedVolume;   // Lp
+  uint32_t relativeRows;   // rows of the bias table
+  uint32_t headsOfTile;    // heads that a tile takes together; divides heads
+  uint32_t rowsOfPass;     // queries whose scores are in the unified buffer at a time
+  uint32_t rowBlocks;      // 32-byte blocks from a token to the next in the unified buffer; odd
+  uint32_t inputBytes;     // of one input buffer
+  uint32_t inputBuffers;   // 2, or 1 where two do not fit: then nothing is loaded ahead
+  uint32_t outputBuffers;  // 1 or 2
+  uint32_t hasMask;
+  uint32_t hasDropout;
+  float scale;             // of q
+};
+
+#endif  // CUBOID_ATTENTION_TILING_H_
