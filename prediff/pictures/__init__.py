@@ -4,14 +4,12 @@ from prediff.pictures.animation import case_animation
 from prediff.pictures.colours import vil_rgb, vil_to_water
 from prediff.pictures.figures import figure_to_png, figure_to_rgb
 from prediff.pictures.panels import case_panel
-from prediff.pictures.score_plots import score_figures
 
 __all__ = [
     "case_animation",
     "case_panel",
     "figure_to_png",
     "figure_to_rgb",
-    "score_figures",
     "vil_rgb",
     "vil_to_water",
 ]

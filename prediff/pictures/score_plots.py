@@ -170,7 +170,8 @@ def power_spectra(tables: dict[str, Any], *, kilometres_per_pixel: float | None 
                     label=f"{system}, mean",
                 )
         axis.set_xscale("log")
-        axis.set_yscale("log")
+        if any((line.get_ydata() > 0).any() for line in axis.get_lines()):
+            axis.set_yscale("log")
         axis.invert_xaxis()
         axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axis.xaxis.set_minor_formatter(FuncFormatter(lambda value, _: _few(value)))

@@ -34,7 +34,7 @@ class Headline:
         return entry
 
     def best(self, tables: dict[str, Any]) -> str | None:
-        """Return the system with the best value, None if no two systems have one."""
+        """Return the system with the best value; None if it has no rival, or an equal."""
         values = {system: self.entry(tables, system)["overall"] for system in tables["systems"]}
         values = {system: value for system, value in values.items() if value is not None}
         if len(values) < 2:
@@ -44,7 +44,8 @@ class Headline:
             HIGHER: lambda system: -values[system],
             NEAR_ONE: lambda system: abs(values[system] - 1),
         }[self.better]
-        return min(values, key=key)
+        first, second = sorted(values, key=key)[:2]
+        return first if key(first) < key(second) else None
 
 
 def headlines(tables: dict[str, Any]) -> list[Headline]:
@@ -91,8 +92,10 @@ def headlines(tables: dict[str, Any]) -> list[Headline]:
 
 
 def number(value: float | None) -> str:
-    """Return a value to four digits, or a dash where it is undefined."""
-    return "-" if value is None else f"{value:.4f}"
+    """Return a value to four decimals, six if it is small, or a dash where it is undefined."""
+    if value is None:
+        return "-"
+    return f"{value:.4f}" if value == 0 or abs(value) >= 0.01 else f"{value:.6f}"
 
 
 def skill_table(tables: dict[str, Any]) -> Table:

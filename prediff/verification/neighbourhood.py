@@ -3,8 +3,8 @@
 M member, T lead time, H height, W width, K threshold, S scale, L lead time.
 
 Roberts & Lean 2008. A neighbourhood is a square of odd width; outside the frame nothing falls.
-Missing pixels count as below the threshold. All sums are integers (pixels above the threshold in
-the window), divided by the window's area only at the end.
+A pixel missing in the observation or in any member counts as below the threshold in all. All sums
+are of integers (pixels above the threshold in the window), so they are exact.
 """
 
 from collections.abc import Mapping
@@ -83,9 +83,10 @@ class NeighbourhoodFamily:
         sums = {of: np.empty(shape, np.int64) for of in (ENSEMBLE_MEAN, MEMBERS, ENSEMBLE)}
         members = case.members
         for number, threshold in enumerate(self.thresholds):
-            seen = window_counts(case.observation_vil[None] >= threshold, self.scales)
-            mean = window_counts(case.mean_vil[None] >= threshold, self.scales)
-            each = window_counts(case.ensemble_vil >= threshold, self.scales)
+            seen, mean, each = (
+                window_counts((field >= threshold) & case.valid, self.scales)
+                for field in (case.observation_vil[None], case.mean_vil[None], case.ensemble_vil)
+            )
             for scale, (observed, of_mean, of_members) in enumerate(
                 zip(seen, mean, each, strict=True)
             ):

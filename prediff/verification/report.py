@@ -29,8 +29,9 @@ h1 { font-size: 1.7rem; margin-bottom: .2rem; } h2 { margin-top: 2.4rem; font-si
 .lead { font-size: 1.05rem; } .note, figcaption { color: #555; font-size: .88rem; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .9rem; }
 th, td { padding: .25rem .75rem; text-align: right; border-bottom: 1px solid #eee; }
-th:first-child, td:first-child { text-align: left; } thead th { border-bottom: 2px solid #999; }
-td.best { font-weight: 700; } .interval { color: #777; font-size: .8rem; }
+th:first-child, td:first-child, .pairs td:nth-child(2), .pairs th:nth-child(2)
+  { text-align: left; } thead th { border-bottom: 2px solid #999; }
+td.best { font-weight: 700; } .interval { color: #777; font-size: .8rem; font-weight: 400; }
 figure { margin: 1.2rem 0; overflow-x: auto; } img { max-width: 100%; height: auto; }
 """
 
@@ -116,7 +117,6 @@ def _body(
     )
     for system, found in tables["systems"].items():
         yield f"<p class=note>CRPS of {escape(system)}: {escape(found['crps_estimate'])}.</p>"
-    yield from _comparisons(tables)
     yield from _published(tables)
     if cases:
         yield "<h2>Cases</h2>"
@@ -128,6 +128,7 @@ def _body(
     for name, figure in score_figures(tables, kilometres_per_pixel=kilometres_per_pixel).items():
         key = next(key for key in _READING if name.startswith(key))
         yield _picture(figure_to_png(figure), "png", name.replace("_", " "), _READING[key])
+    yield from _comparisons(tables)
     yield "<h2>How this was made</h2>"
     yield f"<p class=note>{escape(protocol['source'])}. {escape(protocol['notes'])}</p>"
     if details:
@@ -208,15 +209,16 @@ def _comparisons(tables: dict[str, Any]) -> Iterator[str]:
                 entry = entry.get(key, {})
             if entry.get("difference") is None:
                 continue
-            low, high = (number(bound) for bound in entry["interval"])
+            low, high = entry["interval"]
+            interval = "-" if low is None else f"{number(low)} to {number(high)}"
             rows.append(
                 f"<tr><td>{escape(pair)}</td><td>{escape(headline.title)}</td>"
-                f"<td>{number(entry['difference'])}</td><td>{low} to {high}</td>"
+                f"<td>{number(entry['difference'])}</td><td>{interval}</td>"
                 f"<td>{number(entry['p_value'])}</td></tr>"
             )
     yield (
-        "<table><thead><tr><th>systems</th><th>score</th><th>difference</th><th>interval</th>"
-        f"<th>p</th></tr></thead><tbody>{''.join(rows)}</tbody></table>"
+        "<table class=pairs><thead><tr><th>systems</th><th>score</th><th>difference</th>"
+        f"<th>interval</th><th>p</th></tr></thead><tbody>{''.join(rows)}</tbody></table>"
     )
     yield (
         "<p class=note>Paired by event. The interval resamples events; p is the share of random "
