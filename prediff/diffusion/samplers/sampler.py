@@ -25,6 +25,10 @@ NoiseSource = Callable[[int], np.ndarray]
 """Unit normals ``[B, T, H, W, C]`` float32 by number: 0 is the chain's start, i the i-th call's."""
 
 
+MAX_PREDICTION_WEIGHT = 100.0
+"""What a prediction may weigh in one update. The network's error is multiplied by it."""
+
+
 class Sampler:
     """A denoiser ready to be sampled: compiled once, then used with any solver and step count.
 
@@ -83,7 +87,8 @@ class Sampler:
                 sampler has guidance.
 
         Raises:
-            UserError: the plan cannot be made, or a target without guidance or the reverse.
+            UserError: the plan cannot be made; it would multiply the network's error by more than
+                :data:`MAX_PREDICTION_WEIGHT`; or a target without guidance or the reverse.
         """
         if (target is not None) != (self.guidance is not None):
             raise UserError(
@@ -93,6 +98,7 @@ class Sampler:
         plan = sampling_plan(
             solver=solver, schedule=self.schedule, steps=steps, eta=eta, spacing=spacing
         )
+        self._check_conditioning(plan, solver=solver, steps=steps)
         call_steps, coefficients = self._rows(plan)
         start = ms.Tensor(noise(0))
         if target is None:
@@ -118,6 +124,18 @@ class Sampler:
                 wanted,
             )
         return noisy
+
+    def _check_conditioning(self, plan: SamplingPlan, *, solver: str, steps: int) -> None:
+        """Refuse ``eps`` where a schedule ends in so little signal that it says nothing of x_0."""
+        _, from_prediction = self._clean_weights
+        of_clean = plan.update[:, COLUMNS.index("clean")]
+        weight = np.abs(of_clean * from_prediction[plan.steps]).max()
+        if weight > MAX_PREDICTION_WEIGHT:
+            raise UserError(
+                f"solver '{solver}' in {steps} steps would multiply the denoiser's error by "
+                f"{weight:.0f} where this noise schedule starts: take more steps, or train with "
+                "parameterization v or x0"
+            )
 
     def _rows(self, plan: SamplingPlan) -> tuple[np.ndarray, np.ndarray]:
         """The steps ``[K, 2]`` int32 and the coefficients ``[K, 8]`` float32 of a plan."""
