@@ -6,7 +6,8 @@ VIL is vertically integrated liquid on SEVIR's scale of 0 to 255; frames hold VI
 from functools import lru_cache
 
 import numpy as np
-from matplotlib.colors import BoundaryNorm, ListedColormap
+from matplotlib.colors import BoundaryNorm, Colormap, ListedColormap
+from numpy.typing import ArrayLike
 
 VIL_LEVELS = (0, 16, 31, 59, 74, 100, 133, 160, 181, 219, 255)
 """Value v has the colour of the bin ``[level, next level)``."""
@@ -41,16 +42,16 @@ def vil_rgb(frames: np.ndarray) -> np.ndarray:
 
 
 @lru_cache(maxsize=1)
-def vil_colour_map() -> tuple[ListedColormap, BoundaryNorm]:
+def vil_colour_map() -> tuple[Colormap, BoundaryNorm]:
     """Return matplotlib's colour map and norm of VIL on 0-255, for colour bars."""
-    colours = [tuple(channel / 255 for channel in colour) for colour in VIL_COLOURS]
+    colours = [(red / 255, green / 255, blue / 255) for red, green, blue in VIL_COLOURS]
     colour_map = ListedColormap(colours, name="vil").with_extremes(
         bad=MISSING_COLOUR, under=colours[0], over=colours[-1]
     )
     return colour_map, BoundaryNorm(VIL_LEVELS, colour_map.N)
 
 
-def vil_to_water(vil: np.ndarray) -> np.ndarray:
+def vil_to_water(vil: ArrayLike) -> np.ndarray:
     """Return the liquid water in kg/m2 of VIL on 0-255 (Veillette et al. 2020, section 4.1)."""
     vil = np.asarray(vil, np.float64)
     middle = (vil - 2) / 90.66

@@ -83,7 +83,7 @@ def case_panel(
     height = len(rows) + len(probabilities)
     tall = observation.shape[-2] / observation.shape[-1]
     figure = new_figure(width=1.4 * width + 2.2, height=1.4 * tall * height + 0.9)
-    figure.get_layout_engine().set(h_pad=0.02, w_pad=0.02, hspace=0.0, wspace=0.0)
+    figure.set_layout_engine("constrained", h_pad=0.02, w_pad=0.02, hspace=0.0, wspace=0.0)
     if title:
         figure.suptitle(title, fontsize=12, fontweight="bold")
     axes = np.array(figure.subplots(height, width, squeeze=False))

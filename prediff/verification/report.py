@@ -7,6 +7,8 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from matplotlib.figure import Figure
+
 from prediff.pictures.figures import figure_to_png
 from prediff.pictures.score_plots import score_figures
 from prediff.verification.headline import headlines, number
@@ -66,6 +68,7 @@ def write_report(
     title: str,
     cases: Sequence[CasePictures] = (),
     details: Mapping[str, str] | None = None,
+    figures: Mapping[str, Figure] | None = None,
     kilometres_per_pixel: float | None = None,
 ) -> Path:
     """Write the page; pictures are inside it, and it runs no script.
@@ -74,10 +77,13 @@ def write_report(
         tables: of `Scoreboard.tables`.
         cases: shown in this order.
         details: what made the run, such as checkpoint, solver and steps.
-        kilometres_per_pixel: for the spectra's axis.
+        figures: of `score_figures`, where they are drawn already.
+        kilometres_per_pixel: for the spectra's axis, where they are not.
     """
     path = Path(path)
-    body = "\n".join(_body(tables, title, cases, details or {}, kilometres_per_pixel))
+    if figures is None:
+        figures = score_figures(tables, kilometres_per_pixel=kilometres_per_pixel)
+    body = "\n".join(_body(tables, title, cases, details or {}, figures))
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
@@ -94,7 +100,7 @@ def _body(
     title: str,
     cases: Sequence[CasePictures],
     details: Mapping[str, str],
-    kilometres_per_pixel: float | None,
+    figures: Mapping[str, Figure],
 ) -> Iterator[str]:
     protocol = tables["protocol"]
     yield f"<h1>{escape(title)}</h1>"
@@ -125,7 +131,7 @@ def _body(
         yield _picture(case.animation, "gif", case.title, "")
         yield _picture(case.panel, "png", case.title, "")
     yield "<h2>Plots</h2>"
-    for name, figure in score_figures(tables, kilometres_per_pixel=kilometres_per_pixel).items():
+    for name, figure in figures.items():
         key = next(key for key in _READING if name.startswith(key))
         yield _picture(figure_to_png(figure), "png", name.replace("_", " "), _READING[key])
     yield from _comparisons(tables)

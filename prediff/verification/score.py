@@ -39,7 +39,8 @@ class ScoreFamily(Protocol):
     spectra) takes totals and returns JSON-able values.
     """
 
-    name: str
+    @property
+    def name(self) -> str: ...
 
     def case_sums(self, case: Case) -> Sums: ...
 

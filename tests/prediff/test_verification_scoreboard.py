@@ -14,7 +14,6 @@ from prediff.verification import (
     PROTOCOLS,
     Scoreboard,
     compare,
-    report,
     skill_table,
     write_scores,
 )
@@ -168,15 +167,12 @@ def test_the_report_is_one_page_with_its_pictures_inside(tables, tmp_path):
     assert 'src="http' not in page
 
 
-def test_published_rows_stand_beside_results_of_their_protocol_only(
-    arrays, tmp_path, tables, monkeypatch
-):
-    monkeypatch.setattr(report, "score_figures", lambda tables, **options: {})
+def test_published_rows_stand_beside_results_of_their_protocol_only(arrays, tmp_path, tables):
     assert tables["published"] == []
     board = filled(arrays, [list(range(len(EVENTS)))], protocol=PROTOCOLS["prediff2023"])
     found = board.tables(replicates=20)
     assert {row["system"] for row in found["published"]} >= {"PreDiff", "LDM"}
-    page = write_report(tmp_path / "r.html", tables=found, title="x").read_text()
+    page = write_report(tmp_path / "r.html", tables=found, title="x", figures={}).read_text()
     assert "0.4100" in page
     assert "Gao et al. 2023, table 2" in page
 
