@@ -21,6 +21,8 @@ import psutil
 from hpc.errors import UserError
 
 JOB_VARIABLE = "PREDIFF_JOB"
+LOG_VARIABLE = "PREDIFF_LOG"
+EXIT_CODE = "exit_code"
 FAILED_WORKER = re.compile(rb"Worker process (\d+) exit with exception\. Error code: (-?\d+)")
 
 
@@ -68,7 +70,7 @@ def launch(
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,
             start_new_session=True,
-            env=_environment(workers=workers, job=job),
+            env=_environment(workers=workers, job=job, log_dir=log_dir),
         )
     try:
         return _watch(process, log_dir=log_dir, stop_file=stop_file)
@@ -77,19 +79,19 @@ def launch(
         process.wait()
 
 
-def record_exit_code(log_dir: Path, code: int) -> None:
-    """Leave a rank's exit code where the launcher finds it; msrun only tells good from bad."""
-    (log_dir / "exit_code").write_text(str(code))
+def record_exit_code(code: int) -> None:
+    """Leave a rank's exit code where its launcher finds it; msrun only tells good from bad."""
+    log_dir = os.environ.get(LOG_VARIABLE)
+    if log_dir is not None:
+        (Path(log_dir) / EXIT_CODE).write_text(str(code))
 
 
-def _environment(*, workers: int, job: str) -> dict[str, str]:
-    threads = str(max(1, (os.cpu_count() or 1) // workers))
+def _environment(*, workers: int, job: str, log_dir: Path) -> dict[str, str]:
     return {
         **os.environ,
         JOB_VARIABLE: job,
-        "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", threads),
+        LOG_VARIABLE: str(log_dir.resolve()),
         "GLOG_v": os.environ.get("GLOG_v", "3"),
-        "MS_CPU_COMM_OP_TIMEOUT": os.environ.get("MS_CPU_COMM_OP_TIMEOUT", "600"),
         "MS_NODE_TIMEOUT": os.environ.get("MS_NODE_TIMEOUT", "30"),
     }
 
@@ -111,7 +113,7 @@ def _require_free(port: int) -> int:
 
 def _clear(log_dir: Path) -> None:
     log_dir.mkdir(parents=True, exist_ok=True)
-    for leftover in [*log_dir.glob("rank_*.log"), log_dir / "exit_code"]:
+    for leftover in [*log_dir.glob("rank_*.log"), log_dir / EXIT_CODE]:
         leftover.unlink(missing_ok=True)
     shutil.rmtree(log_dir / "msrun", ignore_errors=True)
 
@@ -150,7 +152,7 @@ def _watch(process: subprocess.Popen, *, log_dir: Path, stop_file: Path) -> int:
 
 
 def _outcome(process: subprocess.Popen, log_dir: Path) -> int:
-    recorded = log_dir / "exit_code"
+    recorded = log_dir / EXIT_CODE
     if recorded.exists():
         return int(recorded.read_text())
     failed = FAILED_WORKER.search((log_dir / "msrun.log").read_bytes())

@@ -36,7 +36,7 @@ class Data(Section):
     forecast_frames: PositiveInt = 6
     window_stride: PositiveInt = Field(6, description="frames between the windows of an event")
     test_from: Literal["auto"] | datetime = Field(
-        "auto", description="events after this UTC time are the test set; auto: the widest gap"
+        "auto", description="events later than this UTC time are the test set; auto: the widest gap"
     )
     split: Literal["by_event", "by_sequence"] = Field(
         "by_event", description="by_sequence is the reference's split: its windows overlap"
@@ -53,8 +53,8 @@ class Autoencoder(Section):
     norm_groups: PositiveInt = 8
 
 
-class Denoiser(Section):
-    """The Earthformer-UNet (MODEL section 2)."""
+class Earthformer(Section):
+    """What the denoiser and the alignment network have in common (MODEL sections 2 and 5)."""
 
     base_width: PositiveInt = 32
     depths: tuple[PositiveInt, ...] = (1, 1)
@@ -63,25 +63,33 @@ class Denoiser(Section):
         1.0, description="width of level i: base_width * int(2**(width_exponent * i))"
     )
     attention_pattern: str = "axial"
+    padding: Literal["zeros", "ignore", "nearest"] = "zeros"
     attention_dropout: Fraction = 0.0
     projection_dropout: Fraction = 0.0
     feed_forward_dropout: Fraction = 0.0
-    global_vectors: Annotated[int, Field(ge=0)] = 0
-    padding: Literal["zeros", "ignore", "nearest"] = "zeros"
-    hierarchical_position_embedding: bool = False
     recompute: bool = Field(False, description="trade a second forward pass a block for memory")
     precision: Literal["float32", "float16", "bfloat16"] = Field(
         "float32", description="of products and convolutions; norms and softmax stay float32"
     )
 
 
+class Denoiser(Earthformer):
+    """The Earthformer-UNet (MODEL section 2)."""
+
+    time_block_dropout: Fraction = 0.0
+    global_vectors: Annotated[int, Field(ge=0)] = 0
+    hierarchical_position_embedding: bool = False
+
+
 class Diffusion(Section):
     """The latent diffusion process (MODEL section 4)."""
 
     noise_steps: PositiveInt = 1000
-    noise_schedule: Literal["linear", "cosine", "sqrt_linear", "sqrt"] = "linear"
-    objective: Literal["noise", "clean", "velocity", "flow_matching"] = Field(
-        "noise", description="what the denoiser predicts: eps, x0, v, or the flow's velocity"
+    noise_schedule: Literal["linear", "cosine", "sqrt_linear", "sqrt", "straight"] = Field(
+        "linear", description="straight: the path of flow matching"
+    )
+    parameterization: Literal["eps", "x0", "v", "velocity"] = Field(
+        "eps", description="what the denoiser predicts; velocity on the straight path"
     )
     learn_log_variance: bool = Field(True, description="a learned weight a noise step")
     variational_weight: Annotated[float, Field(ge=0)] = 0.0
@@ -90,16 +98,10 @@ class Diffusion(Section):
     )
 
 
-class Alignment(Section):
+class Alignment(Earthformer):
     """The knowledge-alignment network (MODEL section 5)."""
 
     base_width: PositiveInt = 16
-    depths: tuple[PositiveInt, ...] = (1, 1)
-    num_heads: PositiveInt = 2
-    attention_pattern: str = "axial"
-    attention_dropout: Fraction = 0.0
-    projection_dropout: Fraction = 0.0
-    feed_forward_dropout: Fraction = 0.0
 
 
 class Training(Section):
@@ -147,19 +149,18 @@ class TrainDiffusion(Training):
 
 
 class Forecast(Section):
-    solver: Literal["ddpm", "ddim"] = "ddim"
+    solver: str = Field("ddim", description="ddpm, ddim, dpmpp, dpmpp_sde, heun, euler, midpoint")
     steps: PositiveInt = Field(
         20, description="network calls; ddpm with all noise steps: as published"
     )
     ensemble_members: PositiveInt = 8
     weights: Literal["ema", "raw"] = "ema"
     cases: PositiveInt | Literal["all"] = Field(8, description="test windows, spread evenly")
-    batch: PositiveInt = Field(8, description="members a rank samples at once")
+    batch: PositiveInt = Field(8, description="members that a rank samples at once")
 
 
 class Evaluate(Section):
-    thresholds: tuple[Annotated[float, Field(gt=0, le=255)], ...] = (16, 74, 133, 160, 181, 219)
-    pooling: tuple[PositiveInt, ...] = (1, 4, 16)
+    protocol: str = Field("native", description="how scores are counted, by name")
 
 
 class Parallel(Section):
@@ -196,8 +197,6 @@ class Config(Section):
                 f"data.frame_size {self.data.frame_size} is not a multiple of {factor}, the "
                 f"reduction of autoencoder.widths with {len(self.autoencoder.widths)} blocks"
             )
-        if self.forecast.solver == "ddpm" and self.diffusion.objective == "flow_matching":
-            raise ValueError("forecast.solver ddpm cannot sample diffusion.objective flow_matching")
         if self.forecast.steps > self.diffusion.noise_steps:
             raise ValueError(
                 f"forecast.steps {self.forecast.steps} exceeds diffusion.noise_steps "

@@ -22,6 +22,9 @@ COLUMNS = (
 )  # fmt: skip
 """All columns of SEVIR's own catalog, in its order."""
 
+SIDE_METRES = 384_000.0
+"""The side of every SEVIR frame."""
+
 REQUIRED_COLUMNS = ("id", "file_name", "file_index", "img_type", "time_utc", "pct_missing")
 
 
@@ -35,6 +38,7 @@ class Event:
         index: row of the event in that file's ``vil``.
         time: the catalog's time (UTC, naive) at minute offset 0.
         minute_offsets: times of the catalog's frames relative to ``time``, in minutes.
+        width_metres: what a frame's side covers on the ground.
     """
 
     id: str
@@ -42,6 +46,7 @@ class Event:
     index: int
     time: datetime
     minute_offsets: tuple[int, ...] = ()
+    width_metres: float = SIDE_METRES
 
     def frame_minutes(self, frames: int) -> list[int]:
         """Return the offset of each of ``frames`` frames from ``time``, in minutes.
@@ -127,6 +132,7 @@ def _parse_row(row: dict[str, str], place: str) -> CatalogRow:
         index=parse("file_index", int, "a whole number"),
         time=parse("time_utc", datetime.fromisoformat, "a time such as 2019-06-01 00:00:00"),
         minute_offsets=_parse_offsets(row.get("minute_offsets")),
+        width_metres=_parse_width(row.get("width_m")),
     )
     return CatalogRow(
         event=event,
@@ -147,6 +153,15 @@ def _parse_offsets(text: str | None) -> tuple[int, ...]:
         return tuple(int(part) for part in (text or "").split(":"))
     except ValueError:
         return ()
+
+
+def _parse_width(text: str | None) -> float:
+    """The side only labels axes: where it cannot be read, it is SEVIR's."""
+    try:
+        width = float(text or SIDE_METRES)
+    except ValueError:
+        return SIDE_METRES
+    return width if width > 0 and math.isfinite(width) else SIDE_METRES
 
 
 def select_events(

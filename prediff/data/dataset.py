@@ -80,6 +80,10 @@ class RadarWindows:
         """Number of distinct frames, see ``frames``."""
         return len(self.frames)
 
+    def pixel_metres(self, position: int) -> float:
+        """Return the side of a pixel of an event, in metres on the ground."""
+        return self.events[position].width_metres / self.frame_shape.width
+
     def read_windows(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
         """Return windows ``[B, T, H, W, 1]`` float32 in [0, 1].
 

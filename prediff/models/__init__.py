@@ -1,0 +1,5 @@
+"""The networks: autoencoder, Earthformer-UNet, alignment network."""
+
+from prediff.models.build import build_alignment, build_autoencoder, build_denoiser
+
+__all__ = ["build_alignment", "build_autoencoder", "build_denoiser"]

@@ -131,6 +131,21 @@ def read_forecast(path: Path) -> tuple[np.ndarray, dict[str, str | int | float]]
         raise UserError(f"{path} is no forecast that can be read: {error}") from None
 
 
+def is_forecast_of(path: Path, case: Case, provenance: dict[str, str | int | float]) -> bool:
+    """Return whether a file holds this case, made in just this way."""
+    try:
+        with xr.open_dataset(path, decode_times=False) as dataset:
+            found = dataset.attrs
+            expected = {
+                "event_id": case.event_id,
+                "first_frame": case.first_frame,
+                **provenance,
+            }
+            return all(found.get(key) == value for key, value in expected.items())
+    except (OSError, ValueError):
+        return False
+
+
 def _axis(name: str, size: int, pixel_metres: float) -> tuple[str, np.ndarray, dict[str, str]]:
     centres = (np.arange(size) + 0.5 - size / 2) * pixel_metres
     return (

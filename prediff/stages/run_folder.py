@@ -75,11 +75,17 @@ class RunFolder:
 
 
 def open_run(
-    *, name: str, config: Path | None, data: Path | None, overrides: Iterable[str]
+    *,
+    name: str,
+    config: Path | None,
+    data: Path | None,
+    overrides: Iterable[str],
+    save: bool = True,
 ) -> tuple[RunFolder, Config]:
     """Return the run's folder and its resolved configuration, and save the configuration there.
 
     Without `config` an existing run goes on with its own; `data` and `overrides` win over both.
+    With several ranks only one may save.
 
     Raises:
         UserError: the name is no folder name, a setting is wrong, or the run was made with another
@@ -95,8 +101,9 @@ def open_run(
     resolved = load_config(config or saved, texts)
     if saved is not None:
         _refuse_another_configuration(folder, load_config(saved), resolved)
-    folder.path.mkdir(parents=True, exist_ok=True)
-    save_config(resolved, folder.config)
+    if save:
+        folder.path.mkdir(parents=True, exist_ok=True)
+        save_config(resolved, folder.config)
     return folder, resolved
 
 

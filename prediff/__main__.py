@@ -1,0 +1,3 @@
+from prediff.cli import main
+
+main()

@@ -1,0 +1,70 @@
+"""The `prediff` command: one line of error and a code for bad input, a trace for a bug."""
+
+import os
+import sys
+import traceback
+
+import typer
+
+from hpc.errors import UserError
+from hpc.launcher import record_exit_code
+from hpc.stop import STOPPED_EXIT_CODE
+from prediff.commands import run
+from prediff.commands.data import data_app
+from prediff.stages.stopping import Stopped
+
+BAD_INPUT = 2
+INTERRUPTED = 130
+
+app = typer.Typer(
+    help="PreDiff: probabilistic rain nowcasting by latent diffusion, trained on many devices.\n\n"
+    "The whole job: `bash launch/msrun_8p.sh`, or `prediff run` in one process.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+train_app = typer.Typer(help="Train one stage of a run.", no_args_is_help=True)
+cache_app = typer.Typer(help="The latent store.", no_args_is_help=True)
+app.command("run")(run.run_all)
+app.command("launch")(run.launch_ranks)
+app.add_typer(train_app, name="train")
+app.add_typer(cache_app, name="cache")
+app.add_typer(data_app, name="data")
+app.command("forecast")(run.forecast)
+app.command("evaluate")(run.evaluate)
+train_app.command("autoencoder")(run.train_autoencoder)
+train_app.command("diffusion")(run.train_diffusion)
+cache_app.command("latents")(run.cache_latents)
+
+
+def main() -> None:
+    """Run the command line and exit with its code."""
+    code = _run()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    if os.environ.get("MS_ROLE") == "MS_WORKER":
+        if code in (BAD_INPUT, STOPPED_EXIT_CODE):
+            record_exit_code(code)
+        # A rank that fails must not wait in MindSpore's teardown for ranks that wait for it.
+        os._exit(code)
+    sys.exit(code)
+
+
+def _run() -> int:
+    try:
+        app()
+    except SystemExit as done:
+        return done.code if isinstance(done.code, int) else BAD_INPUT
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return BAD_INPUT
+    except Stopped as stopped:
+        print(f"{stopped}; the same command continues", file=sys.stderr)
+        return STOPPED_EXIT_CODE
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except Exception:
+        traceback.print_exc()
+        return 1
+    return 0

@@ -1,0 +1,1 @@
+"""The subcommands of `prediff`, a file a group."""

@@ -1,0 +1,180 @@
+"""Subcommands that work on a run: all stages, one stage, or all of it in several processes."""
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from hpc.launcher import launch
+from hpc.mesh import discover
+from hpc.monitor.rank_log import redirect_to_rank_log
+from prediff.commands.options import ConfigOption, DataOption, NameOption, SetOption
+from prediff.config import Config
+from prediff.stages.run_folder import RunFolder, open_run
+
+MaxTimeOption = Annotated[
+    float | None,
+    typer.Option("--max-time", min=0, help="minutes, then save and stop with code 75"),
+]
+
+
+def run_all(
+    config: ConfigOption = None,
+    data: DataOption = None,
+    name: NameOption = "tiny",
+    set_: SetOption = None,
+    max_time: MaxTimeOption = None,
+) -> None:
+    """Do every stage that is not done: data, VAE, latents, denoiser, forecast, scores.
+
+    Example: prediff run --data /data/sevirlr --name first --set train_diffusion.global_batch=32
+    """
+    folder, resolved = _open(config, data, name, set_)
+    _work(folder, resolved, names=None, max_time=max_time)
+    if "MS_ROLE" not in os.environ:
+        _print_results(folder)
+
+
+def train_autoencoder(
+    config: ConfigOption = None,
+    data: DataOption = None,
+    name: NameOption = "tiny",
+    set_: SetOption = None,
+    max_time: MaxTimeOption = None,
+) -> None:
+    """Train the frame-wise VAE.
+
+    Example: prediff train autoencoder --name first --set train_autoencoder.global_batch=32
+    """
+    _work(*_open(config, data, name, set_), names={"data", "autoencoder"}, max_time=max_time)
+
+
+def train_diffusion(
+    config: ConfigOption = None,
+    data: DataOption = None,
+    name: NameOption = "tiny",
+    set_: SetOption = None,
+    max_time: MaxTimeOption = None,
+) -> None:
+    """Train the latent denoiser; needs the VAE and the latents.
+
+    Example: prediff train diffusion --name first --max-time 55
+    """
+    _work(*_open(config, data, name, set_), names={"diffusion"}, max_time=max_time)
+
+
+def cache_latents(
+    config: ConfigOption = None,
+    data: DataOption = None,
+    name: NameOption = "tiny",
+    set_: SetOption = None,
+) -> None:
+    """Encode every event once; also under `mpirun -n N python -m mpi4py -m prediff`.
+
+    Example: prediff cache latents --name first
+    """
+    _work(*_open(config, data, name, set_), names={"latents"}, max_time=None)
+
+
+def forecast(
+    config: ConfigOption = None,
+    data: DataOption = None,
+    name: NameOption = "tiny",
+    set_: SetOption = None,
+) -> None:
+    """Forecast the test windows as ensembles, one netCDF file a case.
+
+    Example: prediff forecast --name first --set forecast.ensemble_members=16
+    """
+    _work(*_open(config, data, name, set_), names={"forecast"}, max_time=None)
+
+
+def evaluate(
+    config: ConfigOption = None,
+    data: DataOption = None,
+    name: NameOption = "tiny",
+    set_: SetOption = None,
+) -> None:
+    """Score the forecasts against persistence; tables, plots and a report.
+
+    Example: prediff evaluate --name first --set evaluate.protocol=prediff2023
+    """
+    folder, resolved = _open(config, data, name, set_)
+    _work(folder, resolved, names={"evaluation"}, max_time=None)
+    _print_results(folder)
+
+
+def launch_ranks(
+    config: ConfigOption = None,
+    data: DataOption = None,
+    name: NameOption = "tiny",
+    set_: SetOption = None,
+    max_time: MaxTimeOption = None,
+    workers: Annotated[int, typer.Option(min=1, help="processes on this host")] = 8,
+    port: Annotated[
+        int | None,
+        typer.Option(min=1024, max=65535, help="of the scheduler [default: a free one]"),
+    ] = None,
+) -> None:
+    """Do what `run` does in several processes of this host, under msrun.
+
+    Example: prediff launch --workers 2 --name first --set train_diffusion.duration='100 steps'
+    """
+    from prediff.stages.open_data import check_data
+    from prediff.stages.sequence import check_ranks, first_unfinished
+
+    folder, resolved = _open(config, data, name, set_)
+    check_ranks(resolved, ranks=workers)
+    check_data(folder, resolved)
+    folder.stop_file.unlink(missing_ok=True)
+    code = 0
+    if first_unfinished(folder, resolved) is not None:
+        limit = [] if max_time is None else ["--max-time", str(max_time)]
+        code = launch(
+            ["prediff", "run", "--name", name, *limit],
+            workers=workers,
+            log_dir=folder.log,
+            stop_file=folder.stop_file,
+            port=port,
+        )
+    if code:
+        raise typer.Exit(code)
+    _print_results(folder)
+
+
+def _open(
+    config: Path | None, data: Path | None, name: str, overrides: list[str] | None
+) -> tuple[RunFolder, Config]:
+    place = discover()
+    folder, resolved = open_run(
+        name=name, config=config, data=data, overrides=overrides or (), save=place.rank == 0
+    )
+    if os.environ.get("MS_ROLE") == "MS_WORKER":
+        redirect_to_rank_log(folder.log, place.rank)
+    return folder, resolved
+
+
+def _work(
+    folder: RunFolder, config: Config, *, names: set[str] | None, max_time: float | None
+) -> None:
+    from hpc.runtime import start_runtime
+    from hpc.stop import StopRequest
+    from prediff.stages.sequence import run_stages
+
+    runtime = start_runtime()
+    seconds = None if max_time is None else 60 * max_time
+    with (
+        runtime,
+        StopRequest(
+            stop_file=folder.stop_file, max_seconds=seconds, owns_file=runtime.is_first
+        ) as stop,
+    ):
+        run_stages(folder, config, runtime, stop, names=names)
+
+
+def _print_results(folder: RunFolder) -> None:
+    from prediff.stages.sequence import print_results
+
+    print_results(folder, Console())

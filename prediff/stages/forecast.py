@@ -1,0 +1,176 @@
+"""Stage: ensemble forecasts of the test windows, one netCDF file a case.
+
+Letters: M ensemble member, T lead time, H, W pixels; h, w, c of a latent frame.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+import mindspore as ms
+import numpy as np
+from mindspore import nn
+
+from hpc.checkpoint.format import read_state
+from hpc.runtime import Runtime
+from hpc.stop import StopRequest
+from prediff.config import Config
+from prediff.data.dataset import RadarWindows
+from prediff.diffusion import Sampler, sample_ensemble
+from prediff.stages.forecast_file import Case, is_forecast_of, write_forecast
+from prediff.stages.open_data import open_split
+from prediff.stages.run_folder import RunFolder
+from prediff.stages.stopping import raise_if_asked
+from prediff.stages.train_diffusion import diffusion_path
+from prediff.stages.trained_networks import (
+    DIFFUSION,
+    load_autoencoder,
+    load_denoiser,
+    newest_checkpoint,
+    weights_group,
+    weights_sha256,
+)
+
+
+@dataclass(frozen=True)
+class TestCase:
+    """A test window to forecast: its number keys its noise, its case names it."""
+
+    number: int
+    window: int
+    case: Case
+
+    def path(self, folder: RunFolder) -> Path:
+        return folder.forecast / f"{self.case.label}.nc"
+
+
+def chosen_cases(config: Config, windows: RadarWindows) -> list[TestCase]:
+    """Return the test windows that are forecast, spread evenly over the test set."""
+    wanted = len(windows) if config.forecast.cases == "all" else config.forecast.cases
+    chosen = np.unique(np.linspace(0, len(windows) - 1, min(wanted, len(windows))).astype(int))
+    return [
+        TestCase(
+            number=int(window), window=int(window), case=describe(config, windows, int(window))
+        )
+        for window in chosen
+    ]
+
+
+def describe(config: Config, windows: RadarWindows, window: int) -> Case:
+    """Return names and times of a window, from the catalog."""
+    position, start = (int(value) for value in windows.windows[window])
+    event = windows.events[position]
+    minutes = event.frame_minutes(windows.frame_shape.frames)
+    last_context = start + config.data.context_frames - 1
+    return Case(
+        event_id=event.id,
+        first_frame=start,
+        init_time=event.time + timedelta(minutes=minutes[last_context]),
+        minutes=minutes[last_context + 1] - minutes[last_context],
+        pixel_metres=windows.pixel_metres(position),
+    )
+
+
+def provenance(folder: RunFolder, config: Config) -> dict[str, str | int | float]:
+    """Return what a forecast depends on, as the attributes of its file."""
+    settings = config.forecast
+    checkpoint = newest_checkpoint(folder, DIFFUSION)
+    return {
+        "run": folder.name,
+        "seed": config.seed,
+        "solver": settings.solver,
+        "solver_steps": settings.steps,
+        "ensemble_members": settings.ensemble_members,
+        "denoiser_weights": settings.weights,
+        "denoiser_step": read_state(checkpoint)["step"],
+        "denoiser_sha256": weights_sha256(checkpoint, weights_group(settings.weights)),
+    }
+
+
+class Forecaster:
+    """The trained networks of a run, ready to forecast; compiled at the first call."""
+
+    def __init__(self, folder: RunFolder, config: Config) -> None:
+        self._config = config
+        autoencoder = load_autoencoder(folder, config)
+        denoiser, checkpoint = load_denoiser(folder, config, weights=config.forecast.weights)
+        self._encoder: nn.Cell = autoencoder.encoder
+        self._decoder: nn.Cell = autoencoder.decoder
+        self._scale = float(checkpoint.state["latent_scale"])
+        self._sampler = Sampler(
+            denoiser,
+            schedule=diffusion_path(config),
+            parameterization=config.diffusion.parameterization,
+        )
+
+    def __call__(self, context_THW1: np.ndarray, *, case_number: int) -> np.ndarray:
+        """Return an ensemble ``[M, T, H, W]`` float32, not clipped.
+
+        Args:
+            context_THW1: frames ``[T, H, W, 1]`` in [0, 1].
+            case_number: keys the members' noise.
+        """
+        config, settings = self._config, self._config.forecast
+        mean, _ = self._encoder(ms.Tensor(context_THW1))
+        size = config.latent_size
+        latents = sample_ensemble(
+            self._sampler,
+            condition=mean.asnumpy()[None],
+            sample_shape=(
+                config.data.forecast_frames,
+                size,
+                size,
+                config.autoencoder.latent_channels,
+            ),
+            members=range(settings.ensemble_members),
+            seed=config.seed,
+            steps=settings.steps,
+            solver=settings.solver,
+            batch_size=min(settings.batch, settings.ensemble_members),
+            cases=[case_number],
+        )[0]
+        frames = [
+            self._decoder(ms.Tensor(member / np.float32(self._scale))).asnumpy()[..., 0]
+            for member in latents
+        ]
+        return np.stack(frames)
+
+
+def forecast(
+    folder: RunFolder,
+    config: Config,
+    runtime: Runtime,
+    *,
+    stop: StopRequest,
+    say: Callable[[str], None],
+) -> None:
+    """Forecast the chosen test cases that have no forecast of this checkpoint and these settings.
+
+    Ranks take cases in turn.
+
+    Raises:
+        UserError: no trained networks, or no test data.
+        Stopped: asked to stop; the finished cases stay.
+    """
+    with open_split(folder, config, "test") as windows:
+        cases = chosen_cases(config, windows)
+        attributes = provenance(folder, config)
+        missing = [
+            case for case in cases if not is_forecast_of(case.path(folder), case.case, attributes)
+        ]
+        mine = missing[runtime.place.rank :: runtime.place.size]
+        forecaster = Forecaster(folder, config) if mine else None
+        for done, case in enumerate(mine, 1):
+            assert forecaster is not None
+            context = windows.read_windows([case.window])[0, : config.data.context_frames]
+            write_forecast(
+                case.path(folder),
+                ensemble_MTHW=forecaster(context, case_number=case.number),
+                case=case.case,
+                provenance=attributes,
+            )
+            say(f"case {done}/{len(mine)} of this rank: {case.case.label}")
+            if stop.reason() is not None:
+                break
+    raise_if_asked(stop, runtime)

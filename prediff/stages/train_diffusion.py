@@ -1,0 +1,164 @@
+"""Stage: train the denoiser on cached latents (MODEL section 4).
+
+Letters: B batch, T frames, h, w, c height, width and channels of a latent frame.
+"""
+
+import numpy as np
+
+from hpc.mesh import make_mesh
+from hpc.randomness import keyed_generator, keyed_normal
+from hpc.runtime import Runtime
+from hpc.step import TrainStep
+from hpc.stop import StopRequest
+from prediff.config import Config
+from prediff.diffusion import DiffusionLoss, NoiseSchedule, StraightPath, noise_schedule
+from prediff.models import build_denoiser
+from prediff.stages.cache_latents import open_latents
+from prediff.stages.latent_windows import LatentWindows
+from prediff.stages.open_data import open_split
+from prediff.stages.run_folder import RunFolder
+from prediff.stages.training import TrainingStage, accumulation, train
+from prediff.stages.validation import mean_over_batches
+
+STAGE = "diffusion"
+SCALAR_NAMES = ("mean_squared_error", "variational_term")
+VALIDATION_WINDOWS = 64
+
+
+def diffusion_path(config: Config) -> NoiseSchedule | StraightPath:
+    """Return the noise schedule, or the straight path of flow matching."""
+    if config.diffusion.noise_schedule == "straight":
+        return StraightPath(num_steps=config.diffusion.noise_steps)
+    return noise_schedule(
+        name=config.diffusion.noise_schedule, num_steps=config.diffusion.noise_steps
+    )
+
+
+def build_loss(config: Config) -> DiffusionLoss:
+    """Return the denoiser and its loss as one Cell, with starting weights."""
+    return DiffusionLoss(
+        build_denoiser(config),
+        schedule=diffusion_path(config),
+        parameterization=config.diffusion.parameterization,
+        learn_logvar=config.diffusion.learn_log_variance,
+        vlb_weight=config.diffusion.variational_weight,
+    )
+
+
+class DenoiserBatches:
+    """Makes the inputs of the loss Cell for any global samples, whichever rank asks."""
+
+    def __init__(self, latents: LatentWindows, config: Config) -> None:
+        self._latents = latents
+        self._seed = config.seed
+        self._noise_steps = config.diffusion.noise_steps
+
+    def __call__(
+        self, positions: np.ndarray, samples: np.ndarray, step: int
+    ) -> tuple[np.ndarray, ...]:
+        """Return (clean, noise, step, condition, dropout key), the first axis being B.
+
+        Args:
+            positions: of the windows in the split.
+            samples: global sample numbers, which key every draw.
+            step: optimizer step, which keys every draw as well.
+        """
+        clean, condition = self._latents.read(positions, samples=samples)
+        noise = keyed_normal(
+            seed=self._seed,
+            stream="diffusion_noise",
+            samples=samples,
+            step=step,
+            shape=clean.shape[1:],
+        )
+        draws = [
+            keyed_generator(seed=self._seed, stream="noise_step", sample=int(s), step=step)
+            for s in samples
+        ]
+        noise_step = np.array([g.integers(self._noise_steps) for g in draws], np.int32)
+        dropout_key = np.array([g.integers(2**31 - 1) for g in draws], np.int32)
+        return clean, noise, noise_step, condition, dropout_key
+
+
+def train_diffusion(
+    folder: RunFolder, config: Config, runtime: Runtime, *, stop: StopRequest
+) -> None:
+    """Train the denoiser from its newest checkpoint to its last step.
+
+    Raises:
+        UserError: no latents, a batch that the ranks do not divide, damaged state.
+        Stopped: asked to stop; a checkpoint was saved.
+    """
+    settings = config.train_diffusion
+    mesh = make_mesh(
+        ranks=runtime.place.size,
+        pipeline=config.parallel.pipeline,
+        global_batch=settings.global_batch,
+    )
+    with (
+        open_split(folder, config, "train") as windows,
+        open_split(folder, config, "validation") as validation_windows,
+    ):
+        readers = open_latents(folder, config, windows)
+
+        def latents_of(split, *, scale: float) -> LatentWindows:
+            return LatentWindows(
+                readers,
+                split,
+                context_frames=config.data.context_frames,
+                scale=scale,
+                seed=config.seed,
+            )
+
+        scale = latent_scale(config, latents_of(windows, scale=1.0))
+        training = latents_of(windows, scale=scale)
+        validation = latents_of(validation_windows, scale=scale)
+        loss = build_loss(config)
+        loss.set_train(True)
+        step = TrainStep(
+            loss,
+            {name: p for name, p in loss.parameters_and_names() if p.requires_grad},
+            scalar_names=SCALAR_NAMES,
+            accumulation=accumulation(settings, data_ranks=mesh.data),
+            data_group=runtime.data_group(mesh),
+            data_size=mesh.data,
+            weight_decay=settings.weight_decay,
+            max_norm=settings.gradient_clip,
+            ema_decay=settings.ema_decay,
+        )
+        chosen = np.linspace(0, len(validation) - 1, VALIDATION_WINDOWS).astype(int)
+
+        def validate() -> dict[str, float]:
+            return mean_over_batches(
+                loss,
+                DenoiserBatches(validation, config),
+                positions=chosen,
+                batch=settings.global_batch // mesh.data,
+                names=("loss", *SCALAR_NAMES),
+                runtime=runtime,
+            )
+
+        train(
+            folder,
+            config,
+            runtime,
+            mesh,
+            TrainingStage(
+                name=STAGE,
+                settings=settings,
+                step=step,
+                num_samples=len(training),
+                make_inputs=DenoiserBatches(training, config),
+                validate=validate,
+                best_by="mean_squared_error_ema",
+                extra_state={"latent_scale": scale},
+            ),
+            stop=stop,
+        )
+
+
+def latent_scale(config: Config, training: LatentWindows) -> float:
+    """Return the factor on the target latents, the published constant or 1 / their deviation."""
+    if config.diffusion.latent_scale == "unit_variance":
+        return 1.0 / training.target_standard_deviation()
+    return config.diffusion.latent_scale

@@ -1,0 +1,284 @@
+"""The training loop that all stages share: data, step, log, validate, save, stop."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hpc.checkpoint.format import read_checkpoint
+from hpc.checkpoint.store import CheckpointWriter, Rotation, find_latest
+from hpc.data.loader import PrefetchLoader
+from hpc.data.order import SampleOrder
+from hpc.health import Health
+from hpc.mesh import Mesh
+from hpc.monitor.board import Board
+from hpc.monitor.progress import Progress
+from hpc.runtime import Runtime
+from hpc.schedule import warmup_cosine
+from hpc.step import STOP_VOTES, StepReport, TrainState, TrainStep
+from hpc.stop import StopRequest
+from prediff.config import Config
+from prediff.config.schema import Training
+from prediff.stages.run_folder import RunFolder
+from prediff.stages.stopping import Stopped
+
+MakeInputs = Callable[[np.ndarray, np.ndarray, int], tuple[np.ndarray, ...]]
+"""(positions in the split, global sample numbers, step) -> inputs of the loss Cell."""
+
+
+def _no_pictures(board: Board, step: int) -> None:
+    """Show nothing."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingStage:
+    """What is special about a stage.
+
+    Attributes:
+        name: of the stage, of its folder in the run, and of its curves.
+        settings: its section of the configuration.
+        step: the compiled step.
+        num_samples: of the training split.
+        make_inputs: host side of a batch.
+        validate: scores of the weights that the step holds now, averaged over all ranks, which
+            all call it.
+        best_by: the validation score that names the best checkpoint, lower is better.
+        show: adds pictures to the board after a validation; only rank 0 calls it.
+        extra_state: kept in every checkpoint beside the step.
+    """
+
+    name: str
+    settings: Training
+    step: TrainStep
+    num_samples: int
+    make_inputs: MakeInputs
+    validate: Callable[[], dict[str, float]]
+    best_by: str
+    show: Callable[[Board, int], None] = _no_pictures
+    extra_state: dict[str, Any] = field(default_factory=dict)
+
+
+def total_steps(settings: Training, *, num_samples: int) -> int:
+    """Return the optimizer steps of a stage (MODEL 4.4: whole batches of all epochs)."""
+    amount, unit = settings.duration.split()
+    if unit == "steps":
+        return int(amount)
+    return max(1, int(amount) * num_samples // settings.global_batch)
+
+
+def accumulation(settings: Training, *, data_ranks: int) -> int:
+    """Return the micro-batches of a step that keep a rank within its `micro_batch`."""
+    share = settings.global_batch // data_ranks
+    fitting = (n for n in range(1, share + 1) if share % n == 0)
+    return next(n for n in fitting if share // n <= settings.micro_batch)
+
+
+def train(
+    folder: RunFolder,
+    config: Config,
+    runtime: Runtime,
+    mesh: Mesh,
+    stage: TrainingStage,
+    *,
+    stop: StopRequest,
+) -> None:
+    """Train a stage from its newest checkpoint to its last step.
+
+    Raises:
+        UserError: damaged state, too many bad steps.
+        Stopped: asked to stop; a checkpoint was saved.
+    """
+    settings, step = stage.settings, stage.step
+    order = SampleOrder(stage.num_samples, settings.global_batch, config.seed)
+    data_rank, _ = mesh.coordinates(runtime.place.rank)
+    total = total_steps(settings, num_samples=stage.num_samples)
+    first = _restore(stage, folder.checkpoints(stage.name), runtime, order)
+    writer = (
+        CheckpointWriter(
+            folder.checkpoints(stage.name),
+            rotation=Rotation(keep_last=settings.keep_checkpoints, best=stage.best_by),
+        )
+        if runtime.is_first
+        else None
+    )
+    progress = Progress(
+        stage.name,
+        total=total,
+        done=first,
+        samples_per_step=settings.global_batch,
+        on_rank_zero=runtime.is_first,
+    )
+
+    def produce(number: int) -> tuple[np.ndarray, ...]:
+        positions = order.rank_slice(number, data_rank=data_rank, data_size=mesh.data)
+        start = number * settings.global_batch + data_rank * len(positions)
+        return stage.make_inputs(positions, start + np.arange(len(positions)), number)
+
+    def rate(number: int) -> float:
+        return warmup_cosine(
+            step=number,
+            total_steps=total,
+            warmup_steps=round(settings.warmup_fraction * total),
+            peak=settings.learning_rate,
+            first_factor=settings.warmup_start,
+            last_factor=settings.final_learning_rate_ratio,
+        )
+
+    with (
+        Board(folder.events(stage.name) if runtime.is_first else None, next_step=first) as board,
+        PrefetchLoader(produce, start=first, stop=total) as batches,
+    ):
+        recorder = _Recorder(stage, board, progress, order, rate)
+        scores: dict[str, float] = {}
+        began = time.perf_counter()
+        done, stopping = first, False
+        for number, inputs in enumerate(batches, start=first):
+            report = step(*inputs, learning_rate=rate(number), stop_vote=stop.reason() is not None)
+            if number == first:
+                report.read()
+                recorder.compiled(number, time.perf_counter() - began)
+            stopping = recorder.digest_previous(number, report)
+            done = number + 1
+            if done % settings.validate_every == 0 or done == total:
+                scores = _validate(stage, board, progress, done, is_first=runtime.is_first)
+            if done % settings.checkpoint_every == 0 or done == total or stopping:
+                _save(stage, config, writer, done, scores)
+                progress.restart_clock(done)
+            if stopping:
+                break
+        recorder.digest_previous(total, None)
+        if writer is not None:
+            writer.finish()
+    runtime.barrier()
+    if stopping:
+        stop.obeyed()
+        raise Stopped(f"{stage.name} stopped after step {done} of {total}")
+
+
+class _Recorder:
+    """Reads each step's report one step late, so that the device never waits for the host."""
+
+    def __init__(
+        self,
+        stage: TrainingStage,
+        board: Board,
+        progress: Progress,
+        order: SampleOrder,
+        rate: Callable[[int], float],
+    ) -> None:
+        self._stage, self._board, self._progress = stage, board, progress
+        self._order, self._rate = order, rate
+        self._health = Health(patience=stage.settings.stop_after_bad_steps)
+        self._previous: tuple[int, StepReport] | None = None
+
+    def compiled(self, number: int, seconds: float) -> None:
+        """Tell compilation apart from the steps."""
+        self._progress.say(f"compiled, first step after {seconds:.1f} s")
+        self._board.scalars({f"{self._stage.name}/compile_seconds": seconds}, step=number)
+        self._progress.restart_clock(number + 1)
+
+    def digest_previous(self, number: int, report: StepReport | None) -> bool:
+        """Keep this report, record the one before; return whether a rank asked to stop in it.
+
+        Raises:
+            UserError: too many bad steps in a row.
+        """
+        previous, self._previous = self._previous, report and (number, report)
+        if previous is None:
+            return False
+        step, values = previous[0], previous[1].read()
+        for line in self._health.observe(
+            step=step,
+            loss=values["loss"],
+            grad_norm=values["grad_norm"],
+            is_finite=bool(values["is_finite"]),
+            samples=self._order.batch(step).tolist(),
+        ):
+            self._progress.say(line)
+        if (step + 1) % self._stage.settings.log_every == 0:
+            self._log(step + 1, values)
+        return values[STOP_VOTES] > 0
+
+    def _log(self, done: int, values: dict[str, float]) -> None:
+        rate = self._rate(done - 1)
+        speed = self._progress.report(
+            done, loss=values["loss"], learning_rate=rate, gradient_norm=values["grad_norm"]
+        )
+        hidden = {"is_finite", STOP_VOTES}
+        curves = {name: value for name, value in values.items() if name not in hidden}
+        name = self._stage.name
+        self._board.scalars(
+            {
+                **{f"{name}/{key}": value for key, value in curves.items()},
+                f"{name}/learning_rate": rate,
+                f"{name}/epoch": self._order.epoch(done),
+                **{f"{name}/{key}": count for key, count in self._health.counts.items()},
+                **{f"{name}/{key}": value for key, value in speed.items()},
+            },
+            step=done,
+        )
+
+
+def _restore(stage: TrainingStage, saved: Path, runtime: Runtime, order: SampleOrder) -> int:
+    """Load the newest whole checkpoint on every rank; return the number of the next batch."""
+    newest = runtime.broadcast_object(find_latest(saved) if runtime.is_first else None)
+    if newest is None:
+        return 0
+    checkpoint = read_checkpoint(newest)
+    arrays = checkpoint.arrays
+    stage.step.load(
+        TrainState(model=arrays["model"], optimizer=arrays["optimizer"], ema=arrays.get("ema", {}))
+    )
+    return order.batch_at(checkpoint.state["samples_seen"])
+
+
+def _save(
+    stage: TrainingStage,
+    config: Config,
+    writer: CheckpointWriter | None,
+    done: int,
+    scores: dict[str, float],
+) -> None:
+    if writer is None:
+        return
+    state = stage.step.export()
+    groups = {"model": state.model, "optimizer": state.optimizer, "ema": state.ema}
+    writer.save(
+        step=done,
+        arrays={name: arrays for name, arrays in groups.items() if arrays},
+        state={
+            "stage": stage.name,
+            "samples_seen": done * stage.settings.global_batch,
+            "scores": scores,
+            "config": config.model_dump(mode="json"),
+            **stage.extra_state,
+        },
+    )
+
+
+def _validate(
+    stage: TrainingStage, board: Board, progress: Progress, done: int, *, is_first: bool
+) -> dict[str, float]:
+    """Score the weights and, where there is one, their moving average."""
+    began = time.perf_counter()
+    scores = stage.validate()
+    average = stage.step.export_ema()
+    if average:
+        raw = stage.step.export().model
+        stage.step.load_weights(average)
+        scores |= {f"{name}_ema": value for name, value in stage.validate().items()}
+    if is_first:
+        stage.show(board, done)
+    if average:
+        stage.step.load_weights(raw)
+    seconds = time.perf_counter() - began
+    text = "  ".join(f"{name} {value:.5g}" for name, value in scores.items())
+    progress.say(f"step {done}  validation: {text}  ({seconds:.1f} s)")
+    board.scalars(
+        {f"{stage.name}/validation/{name}": value for name, value in scores.items()}, step=done
+    )
+    progress.restart_clock(done)
+    return scores

@@ -1,0 +1,49 @@
+"""Scores of a loss Cell over fixed samples, shared out over the ranks."""
+
+from collections.abc import Callable, Sequence
+
+import mindspore as ms
+import numpy as np
+from mindspore import nn
+
+from hpc.runtime import Runtime
+
+VALIDATION_STEP = 2**40
+"""Keys the draws of validation: the same at every validation, and no training step's."""
+
+
+def mean_over_batches(
+    loss: nn.Cell,
+    make_inputs: Callable[[np.ndarray, np.ndarray, int], tuple[np.ndarray, ...]],
+    *,
+    positions: np.ndarray,
+    batch: int,
+    names: Sequence[str],
+    runtime: Runtime,
+) -> dict[str, float]:
+    """Return the mean of each of the loss Cell's outputs over fixed samples.
+
+    Every rank evaluates whole batches in turn; the last batch is filled up from the front, so that
+    one graph serves all.
+
+    Args:
+        loss: ``(*inputs) -> (loss, *scalars)``, each a mean over the samples.
+        make_inputs: (positions, samples, step) -> inputs.
+        positions: of the samples in their split.
+        batch: samples at once.
+        names: of the outputs.
+        runtime: the ranks that share the work.
+    """
+    was_training = loss.training
+    loss.set_train(False)
+    count = -(-len(positions) // batch)
+    filled = np.resize(positions, count * batch).reshape(count, batch)
+    sums = np.zeros(len(names))
+    for number in range(runtime.place.rank, count, runtime.place.size):
+        samples = number * batch + np.arange(batch)
+        inputs = make_inputs(filled[number], samples, VALIDATION_STEP)
+        outputs = loss(*(ms.Tensor(array) for array in inputs))
+        sums += [float(output.asnumpy()) for output in outputs]
+    loss.set_train(was_training)
+    total = np.sum(runtime.all_gather_object(sums), axis=0) / count
+    return dict(zip(names, total.tolist(), strict=True))
