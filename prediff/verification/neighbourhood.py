@@ -29,14 +29,13 @@ from prediff.verification.sums import Sums
 
 
 def window_counts(events: np.ndarray, scales: tuple[int, ...]) -> list[np.ndarray]:
-    """Return, for each scale, the events ``[..., H, W]`` in the window around each pixel.
+    """Return, for each scale, the events ``[m, H, W]`` in the window around each pixel.
 
-    The counts are float64 (whole numbers), ready to be squared and added without loss.
+    The counts are float64 (whole numbers), ready to be multiplied and added without loss.
     """
     widest = max(scales) // 2
     height, width = events.shape[-2:]
-    edge = [(0, 0)] * (events.ndim - 2)
-    padded = np.pad(events, [*edge, (widest + 1, widest), (widest + 1, widest)])
+    padded = np.pad(events, [(0, 0), (widest + 1, widest), (widest + 1, widest)])
     total = padded.cumsum(axis=-1, dtype=np.int32)
     np.cumsum(total, axis=-2, out=total)
     counts = []
@@ -46,15 +45,10 @@ def window_counts(events: np.ndarray, scales: tuple[int, ...]) -> list[np.ndarra
             continue
         first = widest - scale // 2
         last = first + scale
-        rows = total[..., last : last + height, :] - total[..., first : first + height, :]
+        rows = total[:, last : last + height] - total[:, first : first + height]
         window = rows[..., last : last + width] - rows[..., first : first + width]
         counts.append(window.astype(np.float64))
     return counts
-
-
-def _dot(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Return ``[T]``: the products of ``[m, T, H, W]``, summed over members and pixels."""
-    return np.einsum("mthw,mthw->t", *np.broadcast_arrays(first, second))
 
 
 @dataclass(frozen=True)
@@ -82,25 +76,24 @@ class NeighbourhoodFamily:
         shape = (len(self.thresholds), len(self.scales), 3, len(case.observation))
         sums = {of: np.empty(shape, np.int64) for of in (ENSEMBLE_MEAN, MEMBERS, ENSEMBLE)}
         members = case.members
-        for number, threshold in enumerate(self.thresholds):
-            seen, mean, each = (
-                window_counts((field >= threshold) & case.valid, self.scales)
-                for field in (case.observation_vil[None], case.mean_vil[None], case.ensemble_vil)
+        for time, valid in enumerate(case.valid):
+            fields = np.stack(
+                [case.observation_vil[time], case.mean_vil[time], *case.ensemble_vil[:, time]]
             )
-            for scale, (observed, of_mean, of_members) in enumerate(
-                zip(seen, mean, each, strict=True)
-            ):
-                together = of_members.sum(axis=0, keepdims=True)
-                squared = _dot(observed, observed)
-                product = _dot(together, observed)
-                for of, forecast, weight, cross in (
-                    (ENSEMBLE_MEAN, of_mean, 1, _dot(of_mean, observed)),
-                    (MEMBERS, of_members, members, product),
-                    (ENSEMBLE, together, members**2, members * product),
-                ):
-                    of_forecast, of_radar = _dot(forecast, forecast), weight * squared
-                    difference = of_forecast - 2 * cross + of_radar
-                    sums[of][number, scale] = (difference, of_forecast, of_radar)
+            for number, threshold in enumerate(self.thresholds):
+                counts = window_counts((fields >= threshold) & valid, self.scales)
+                for scale, windows in enumerate(counts):
+                    flat = windows.reshape(members + 2, -1)
+                    products = flat @ flat.T
+                    radar, mean = products[0, 0], products[1, 1]
+                    with_radar, among = products[0, 2:].sum(), products[2:, 2:]
+                    for of, forecast, cross, weight in (
+                        (ENSEMBLE_MEAN, mean, products[0, 1], 1),
+                        (MEMBERS, among.trace(), with_radar, members),
+                        (ENSEMBLE, among.sum(), members * with_radar, members**2),
+                    ):
+                        difference = forecast - 2 * cross + weight * radar
+                        sums[of][number, scale, :, time] = difference, forecast, weight * radar
         return {f"neighbourhood/{of}": values for of, values in sums.items()}
 
     def scores(self, sums: Mapping[str, np.ndarray]) -> list[Score]:

@@ -4,9 +4,8 @@ H height, W width. Every pixel has a window; frames are continued by reflection 
 not repeated), as in the reference.
 """
 
-from functools import lru_cache
-
 import numpy as np
+from scipy.ndimage import correlate1d
 
 from hpc.errors import UserError
 
@@ -17,18 +16,9 @@ SMALLEST_FRAME = WINDOW // 2 + 1
 """Reflection needs this many pixels a side."""
 
 
-@lru_cache(maxsize=16)
-def _window_matrix(length: int) -> np.ndarray:
-    """Return ``[length, length]``: one Gaussian window a row, folded back at the edges."""
-    offsets = np.arange(WINDOW) - WINDOW // 2
-    weights = np.exp(-0.5 * (offsets / SIGMA) ** 2)
-    weights /= weights.sum()
-    matrix = np.zeros((length, length))
-    for row in range(length):
-        columns = np.abs(row + offsets)
-        columns = (length - 1) - np.abs((length - 1) - columns)
-        np.add.at(matrix[row], columns, weights)
-    return matrix
+_OFFSETS = np.arange(WINDOW) - WINDOW // 2
+_WEIGHTS = np.exp(-0.5 * (_OFFSETS / SIGMA) ** 2)
+_WEIGHTS /= _WEIGHTS.sum()
 
 
 class FrameStatistics:
@@ -49,8 +39,8 @@ class FrameStatistics:
 
 def local_mean(frames: np.ndarray) -> np.ndarray:
     """Return the Gaussian-window means of ``[..., H, W]``, same shape."""
-    vertical, horizontal = (_window_matrix(length) for length in frames.shape[-2:])
-    return vertical @ (frames @ horizontal.T)
+    rows = correlate1d(frames, _WEIGHTS, axis=-1, mode="mirror")
+    return correlate1d(rows, _WEIGHTS, axis=-2, mode="mirror")
 
 
 def structural_similarity(
