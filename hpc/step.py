@@ -105,6 +105,18 @@ class TrainStep:
             self._accumulate = _Accumulate(gradients, self._sums)
             self._apply = _ApplySums(update, self._sums, accumulation)
 
+    def compile(self, *inputs: np.ndarray | Tensor) -> None:
+        """Compile for inputs of these shapes and dtypes without making a step.
+
+        The first step does it otherwise. The mode, training or not, that the loss Cell has at this
+        moment is compiled in; changing it later does not change the step.
+        """
+        if self.accumulation == 1:
+            self._whole.compile(_control(0.0, False), *(_tensor(array) for array in inputs))
+        else:
+            self._accumulate.compile(*(self._micro_batch(array, 0) for array in inputs))
+            self._apply.compile(_control(0.0, False))
+
     def __call__(
         self,
         *inputs: np.ndarray | Tensor,
@@ -118,7 +130,7 @@ class TrainStep:
             learning_rate: of this step.
             stop_vote: whether this rank asks to stop; `StepReport` tells all ranks.
         """
-        control = Tensor(np.array([learning_rate, float(stop_vote)], np.float32))
+        control = _control(learning_rate, stop_vote)
         if self.accumulation == 1:
             values = self._whole(control, *(_tensor(array) for array in inputs))
         else:
@@ -299,6 +311,10 @@ def _vector(scalars):
     for scalar in scalars:
         columns = (*columns, ops.reshape(ops.cast(scalar, ms.float32), (1,)))
     return ops.concat(columns)
+
+
+def _control(learning_rate: float, stop_vote: bool) -> Tensor:
+    return Tensor(np.array([learning_rate, float(stop_vote)], np.float32))
 
 
 def _zeros(name: str, shape: tuple[int, ...]) -> Parameter:

@@ -184,6 +184,14 @@ def test_a_loss_without_scalars_and_a_run_without_average_work():
     assert step.export_ema() == {}
 
 
+@pytest.mark.parametrize("options", [{}, {"accumulation": 4}])
+def test_compiling_changes_nothing(options):
+    step = make_step(**options)
+    before = everything(step)
+    step.compile(*batch(0))
+    assert_same_bits(before, everything(step))
+
+
 def test_samples_that_the_micro_batches_do_not_divide_are_a_mistake():
     with pytest.raises(AssertionError, match="8 samples in 3 micro-batches"):
         run(make_step(accumulation=3), [0])
