@@ -12,14 +12,22 @@ import numpy as np
 from mindspore import Tensor, nn
 
 from hpc.errors import UserError
+from hpc.ops.cuboid_attention.ascend import AscendCuboidAttention, operator_installed
+from hpc.ops.cuboid_attention.emulated import EmulatedCuboidAttention, plan_error
 from hpc.ops.cuboid_attention.geometry import CuboidGeometry, relative_position_count
 from hpc.ops.cuboid_attention.native import NativeCuboidAttention
 from hpc.ops.cuboid_attention.reference import ReferenceCuboidAttention
 from hpc.ops.native.library import LibraryUnavailable
 
-BACKENDS = ("auto", "native", "reference")
+BACKENDS = ("auto", "native", "emulated", "ascend", "reference")
 LARGEST_VOLUME = 64
 WIDTH_MULTIPLE = 16
+
+MAKERS = {
+    "native": NativeCuboidAttention,
+    "emulated": EmulatedCuboidAttention,
+    "ascend": AscendCuboidAttention,
+}
 
 _log = logging.getLogger(__name__)
 
@@ -59,7 +67,7 @@ class CuboidAttention(nn.Cell):
         super().__init__()
         scale = width**-0.5 if scale is None else scale
         self.reference = ReferenceCuboidAttention(geometry, scale=scale)
-        self.fused, self.backend = _fused_or_none(geometry, width, scale, backend)
+        self.fused, self.backend = _fused_or_none(geometry, heads, width, scale, backend)
         rows = relative_position_count(geometry.built_size)
         self.no_table = Tensor(np.zeros((rows, heads), np.float32))
         self.no_dropout = Tensor(np.zeros(1, np.float32))
@@ -85,26 +93,42 @@ def unsupported_shape(geometry: CuboidGeometry, width: int) -> str | None:
 
 
 def _fused_or_none(
-    geometry: CuboidGeometry, width: int, scale: float, backend: str
+    geometry: CuboidGeometry, heads: int, width: int, scale: float, backend: str
 ) -> tuple[nn.Cell | None, str]:
     if backend not in BACKENDS:
         raise UserError(f"attention backend {backend!r} is unknown: choose {', '.join(BACKENDS)}")
     if backend == "reference":
         return None, "reference"
-    reason = unsupported_shape(geometry, width)
-    if reason and backend != "auto":
-        raise UserError(f"attention backend {backend!r}: {reason}; choose 'auto' or 'reference'")
-    if reason is None:
-        device = ms.get_context("device_target")
-        if device == "CPU":
-            try:
-                return NativeCuboidAttention(geometry, scale=scale), "native"
-            except LibraryUnavailable as error:
-                reason = str(error)
-        else:
-            reason = f"there is no fused operator for {device}"
+    device = ms.get_context("device_target")
+    chosen = {"CPU": "native", "Ascend": "ascend"}.get(device) if backend == "auto" else backend
+    try:
+        reason = unsupported_shape(geometry, width)
+        if reason is None and chosen in ("emulated", "ascend"):
+            reason = plan_error(geometry, heads=heads, width=width)
+        if reason and backend != "auto":
+            raise UserError(f"attention backend {backend!r}: {reason}; choose 'reference'")
+        if reason is None:
+            reason = _missing_device(chosen, device)
+        if reason is None:
+            return MAKERS[chosen](geometry, scale=scale), chosen
+    except LibraryUnavailable as error:
+        reason = str(error)
     _log_once(f"cuboid attention is computed by the reference composition: {reason}")
     return None, "reference"
+
+
+def _missing_device(chosen: str | None, device: str) -> str | None:
+    """Return why the chosen backend cannot run on this device, or None where it can."""
+    if chosen is None:
+        return f"there is no fused operator for {device}"
+    if chosen == "ascend":
+        if device != "Ascend":
+            return f"the ascend operator needs an Ascend device, this is {device}"
+        if not operator_installed():
+            return "the operator is not installed; run hpc/ops/cuboid_attention/build_ascend.sh"
+    elif device != "CPU":
+        return f"the {chosen} operator runs on CPU hosts, this is {device}"
+    return None
 
 
 @cache

@@ -75,7 +75,7 @@ def build_library(
     Args:
         name: first part of the file's name.
         sources: the translation units.
-        include: folders whose headers they use; a change in any header is a new library.
+        include: folders whose files they include; a change in any of them is a new library.
         flags: compiler flags.
         folder: cache folder instead of :func:`cache_folder`.
         compiler: the C++ compiler's command.
@@ -86,7 +86,9 @@ def build_library(
     folder = folder or cache_folder()
     if shutil.which(compiler) is None:
         raise LibraryUnavailable(f"there is no C++ compiler `{compiler}` on the PATH")
-    headers = sorted(header for directory in include for header in directory.glob("*.h"))
+    headers = sorted(
+        file for directory in include for kind in ("*.h", "*.cpp") for file in directory.glob(kind)
+    )
     library = folder / f"{name}-{_key(sources, headers, flags, compiler)}.so"
     if library.exists():
         return library

@@ -108,7 +108,8 @@ inline const char* Plan(const Problem& p, uint32_t cores, bool gradient, CuboidA
         const uint64_t tiles = uint64_t(p.batch) * cuboids * (p.heads / heads);
         const double rounds = static_cast<double>((tiles + cores - 1) / cores);
         const double work = static_cast<double>(heads) * t.volume * t.paddedVolume * p.width / 64.0;
-        const double cost = rounds * (3 * work + 400 * passes + 300 * (3 - spare));
+        const bool waits = spare == 1 || (spare == 2 && p.elementBytes == 4);
+        const double cost = rounds * (5 * work + 500 * passes + (waits ? 1000 : 0));
         if (best == 0 || cost < best) {
           best = cost;
           *result = t;

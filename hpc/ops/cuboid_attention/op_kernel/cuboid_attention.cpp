@@ -55,12 +55,13 @@ class Forward : public Scores<T, 3> {
   __aicore__ inline void Compute(const Tile& tile) {
     LocalTensor<T> loaded = Base::inputs.template DeQue<T>();
     Base::TakeMasks();
-    LocalTensor<T> result = outputs.template AllocTensor<T>();
+    LocalTensor<T> result;
     const uint32_t elements = t.headsOfTile * t.width;
     LocalTensor<float> out;
     if constexpr (sizeof(T) < sizeof(float)) {
       out = outBuffer.template Get<float>();
     } else {
+      result = outputs.template AllocTensor<T>();
       out = result;
     }
     AscendC::Duplicate(out, 0.0f, t.volume * elements);
@@ -79,6 +80,8 @@ class Forward : public Scores<T, 3> {
     Base::inputs.FreeTensor(loaded);
     Base::FreeMasks();
     if constexpr (sizeof(T) < sizeof(float)) {
+      // Taken only now: the last tile's result may have been on its way out until here.
+      result = outputs.template AllocTensor<T>();
       AscendC::Cast(result, out, AscendC::RoundMode::CAST_RINT, t.volume * elements);
     }
     outputs.EnQue(result);

@@ -85,11 +85,12 @@ class Gradient : public Scores<T, 4> {
   __aicore__ inline void Compute(const Tile& tile) {
     LocalTensor<T> loaded = Base::inputs.template DeQue<T>();
     Base::TakeMasks();
-    LocalTensor<T> result = outputs.template AllocTensor<T>();
+    LocalTensor<T> result;
     LocalTensor<float> out;
     if constexpr (sizeof(T) < sizeof(float)) {
       out = outBuffer.template Get<float>();
     } else {
+      result = outputs.template AllocTensor<T>();
       out = result;
     }
     const uint32_t part = t.volume * elements;
@@ -102,6 +103,8 @@ class Gradient : public Scores<T, 4> {
     Base::FreeMasks();
     if constexpr (sizeof(T) < sizeof(float)) {
       Barrier();
+      // Taken only now: the last tile's result may have been on its way out until here.
+      result = outputs.template AllocTensor<T>();
       AscendC::Cast(result, out, AscendC::RoundMode::CAST_RINT, 3 * part);
     }
     outputs.EnQue(result);

@@ -1,0 +1,4 @@
+// The gradient kernel for elements of type half.
+#define KERNEL_TYPE half
+#define SUFFIX half
+#include "gradient_entry.h"

@@ -1,0 +1,187 @@
+"""The Ascend C kernels, run by the referee: right numbers, and no rule of the hardware broken."""
+
+import ctypes
+
+import mindspore as ms
+import numpy as np
+import pytest
+from cases import GEOMETRIES, random_call
+from float64_attention import attention, attention_gradient
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from mindspore import Tensor, nn, ops
+
+from hpc.ops.cuboid_attention.emulated import (
+    emulator_library,
+    emulator_settings,
+    last_report,
+    plan_error,
+)
+from hpc.ops.cuboid_attention.geometry import cuboid_geometry
+from hpc.ops.cuboid_attention.kernel_operands import (
+    padded_mask,
+    padded_relative_positions,
+    padded_volume,
+)
+from hpc.ops.cuboid_attention.op import CuboidAttention
+
+TOLERANCE = {np.float32: 1e-5, np.float16: 2e-3}
+
+
+def launch(name, arrays):
+    """Call an operator of the emulator's library as the framework would, without the framework."""
+    library = ctypes.CDLL(str(emulator_library()))
+    library.CuboidAttentionLastError.restype = ctypes.c_char_p
+    count = len(arrays)
+    shapes = [(ctypes.c_int64 * a.ndim)(*a.shape) for a in arrays]
+    pointer = ctypes.POINTER(ctypes.c_int64)
+    status = getattr(library, name)(
+        count,
+        (ctypes.c_void_p * count)(*[a.ctypes.data for a in arrays]),
+        (ctypes.c_int * count)(*[a.ndim for a in arrays]),
+        (pointer * count)(*[ctypes.cast(shape, pointer) for shape in shapes]),
+        (ctypes.c_char_p * count)(*[a.dtype.name.encode() for a in arrays]),
+        None,
+        None,
+    )
+    assert status == 0, library.CuboidAttentionLastError().decode()
+
+
+def operands(geometry, call, cores):
+    dropout = np.zeros(1, np.float32) if call.dropout is None else call.dropout
+    scale = call.qkv.shape[-1] ** -0.5
+    return [
+        call.qkv,
+        call.table,
+        padded_relative_positions(geometry),
+        padded_mask(geometry),
+        dropout,
+        emulator_settings(geometry, scale=scale, cores=cores),
+    ]
+
+
+def forward(geometry, call, cores):
+    batch, *grid, _, heads, width = call.qkv.shape
+    out = np.empty((batch, *grid, heads * width), call.qkv.dtype)
+    launch("CuboidAttentionEmulated", [*operands(geometry, call, cores), out])
+    return out
+
+
+def gradient(geometry, call, cores):
+    volume, heads = geometry.volume, call.table.shape[1]
+    dqkv = np.empty_like(call.qkv)
+    partial = np.empty((cores, heads, volume, padded_volume(volume)), np.float32)
+    launch(
+        "CuboidAttentionEmulatedGrad", [*operands(geometry, call, cores), call.dout, dqkv, partial]
+    )
+    dtable = np.zeros(call.table.shape)
+    np.add.at(
+        dtable,
+        geometry.relative_positions,
+        partial.sum(0, dtype=np.float64)[:, :, :volume].transpose(1, 2, 0),
+    )
+    return dqkv, dtable
+
+
+def error(value, expected):
+    return np.abs(value - expected).max() / max(1.0, np.abs(expected).max())
+
+
+def check(geometry, call, cores):
+    tolerance = TOLERANCE[call.qkv.dtype.type]
+    expected = attention(geometry, call.qkv, call.table, call.dropout)
+    assert error(forward(geometry, call, cores), expected) < tolerance
+    expected = attention_gradient(geometry, call.qkv, call.table, call.dropout, call.dout)
+    for value, wanted in zip(gradient(geometry, call, cores), expected, strict=True):
+        assert error(value, wanted) < tolerance
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float16])
+@pytest.mark.parametrize("name", GEOMETRIES)
+def test_the_kernels_match_float64(name, dtype):
+    geometry = cuboid_geometry(**GEOMETRIES[name])
+    for with_dropout, batch, heads, width in [(False, 1, 2, 64), (True, 2, 3, 16)]:
+        check(geometry, random_call(geometry, batch, heads, width, dtype, with_dropout), 5)
+
+
+@given(
+    data=st.tuples(*[st.integers(1, 6)] * 3),
+    size=st.tuples(*[st.integers(1, 4)] * 3),
+    shift=st.tuples(*[st.integers(0, 2)] * 3),
+    strategy=st.tuples(*[st.sampled_from("ld")] * 3),
+    padding=st.sampled_from(["zeros", "ignore"]),
+    shape=st.sampled_from([(1, 16), (2, 48), (1, 128), (4, 32)]),
+    dtype=st.sampled_from([np.float32, np.float16]),
+    with_dropout=st.booleans(),
+    cores=st.integers(1, 7),
+)
+@settings(max_examples=15, deadline=None, derandomize=True)
+def test_the_kernels_match_float64_on_any_cut(
+    data, size, shift, strategy, padding, shape, dtype, with_dropout, cores
+):
+    shift = tuple(min(s, b - 1) for s, b in zip(shift, size, strict=True))
+    geometry = cuboid_geometry(
+        data=data, cuboid_size=size, shift_size=shift, strategy=strategy, padding=padding
+    )
+    heads, width = shape
+    if plan_error(geometry, heads=heads, width=width) is None:
+        check(geometry, random_call(geometry, 1, heads, width, dtype, with_dropout), cores)
+
+
+def test_the_number_of_cores_changes_no_output():
+    geometry = cuboid_geometry(**GEOMETRIES["axial in time"])
+    call = random_call(geometry, 1, 4, 32, np.float16, False)
+    dqkv, dtable = gradient(geometry, call, 1)
+    for cores in (3, 48):
+        np.testing.assert_array_equal(forward(geometry, call, cores), forward(geometry, call, 1))
+        other, other_table = gradient(geometry, call, cores)
+        np.testing.assert_array_equal(other, dqkv)
+        np.testing.assert_allclose(other_table, dtable, rtol=1e-5, atol=1e-5)
+
+
+def test_a_level_0_call_stays_within_the_estimate_that_the_documentation_gives():
+    geometry = cuboid_geometry(data=(13, 16, 16), cuboid_size=(13, 1, 1))
+    call = random_call(geometry, 1, 4, 64, np.float16, False)
+    forward(geometry, call, 48)
+    report = last_report()
+    moved = sum(report["pipes"][pipe]["bytes_of_launch"] for pipe in ("MTE2", "MTE3"))
+    least = 4 * 13 * 16 * 16 * 256 * 2
+    assert least <= moved < 1.02 * least
+    assert report["unified_buffer_bytes"] <= 192 * 1024
+    assert report["microseconds"] < 18.5
+    gradient(geometry, call, 48)
+    assert last_report()["microseconds"] < 40.0
+
+
+def test_a_problem_that_does_not_fit_is_named():
+    whole = cuboid_geometry(data=(5, 4, 4), cuboid_size=(5, 4, 4))
+    assert "64 tokens" in plan_error(whole, heads=1, width=64)
+    small = cuboid_geometry(data=(4, 4, 4), cuboid_size=(4, 4, 4))
+    assert "multiple of 16" in plan_error(small, heads=1, width=40)
+    assert "unified buffer" in plan_error(small, heads=1, width=128)
+    assert plan_error(small, heads=4, width=64) is None
+
+
+class Gradient(nn.Cell):
+    def __init__(self, operator):
+        super().__init__()
+        self.gradient = ops.GradOperation(get_all=True, sens_param=True)
+        self.operator = operator
+
+    def construct(self, qkv, table, dout):
+        return self.gradient(self.operator)(qkv, table, dout)
+
+
+def test_the_framework_runs_the_emulated_operator_and_its_gradient_in_one_graph():
+    ms.set_context(mode=ms.GRAPH_MODE)
+    geometry = cuboid_geometry(**GEOMETRIES["shifted windows, padding ignored"])
+    call = random_call(geometry, 1, 2, 16, np.float32, False)
+    arguments = [Tensor(call.qkv), Tensor(call.table)]
+    operator = CuboidAttention(geometry, heads=2, width=16, backend="emulated")
+    assert operator.backend == "emulated"
+    expected = attention(geometry, call.qkv, call.table)
+    assert error(operator(*arguments).asnumpy(), expected) < 1e-5
+    expected = attention_gradient(geometry, call.qkv, call.table, None, call.dout)
+    gradients = Gradient(operator)(*arguments, Tensor(call.dout))
+    for value, wanted in zip(gradients, expected, strict=True):
+        assert error(value.asnumpy(), wanted) < 1e-5
