@@ -47,8 +47,8 @@ class Data(Section):
 class Autoencoder(Section):
     """The frame-wise VAE (Gao et al. 2023, section 3.1; MODEL section 3)."""
 
-    latent_channels: PositiveInt = 8
-    widths: tuple[PositiveInt, ...] = (16, 32, 32)
+    latent_channels: PositiveInt = 16
+    widths: tuple[PositiveInt, ...] = (16, 32, 32, 32)
     layers_per_block: PositiveInt = 1
     norm_groups: PositiveInt = 8
 

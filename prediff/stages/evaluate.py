@@ -46,6 +46,7 @@ def evaluate(folder: RunFolder, config: Config, runtime: Runtime) -> None:
             height=config.data.frame_size,
             width=config.data.frame_size,
             cadence_minutes=minutes,
+            first_time=min(case.case.init_time for case in cases),
         )
         leads = [minutes * (1 + lead) for lead in range(config.data.forecast_frames)]
         board = Scoreboard(lead_minutes=leads, protocol=protocol)
@@ -143,7 +144,8 @@ def _draw(
             pictured.append(
                 CasePictures(title=title, panel=figure_to_png(panel), animation=animation)
             )
-        for name, figure in score_figures(tables, kilometres_per_pixel=kilometres).items():
+        figures = score_figures(tables, kilometres_per_pixel=kilometres)
+        for name, figure in figures.items():
             board.picture(f"scores/{name}", figure_to_rgb(figure), step=0)
         _score_curves(board, tables, leads)
     write_report(
@@ -152,6 +154,7 @@ def _draw(
         title=f"Run {folder.name}",
         cases=pictured,
         details={key: str(value) for key, value in provenance(folder, config).items()},
+        figures=figures,
         kilometres_per_pixel=kilometres,
     )
 
