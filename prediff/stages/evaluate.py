@@ -46,7 +46,7 @@ def evaluate(folder: RunFolder, config: Config, runtime: Runtime) -> None:
             height=config.data.frame_size,
             width=config.data.frame_size,
             cadence_minutes=minutes,
-            first_time=min(case.case.init_time for case in cases),
+            first_time=min(case.case.init_time for case in cases).isoformat(),
         )
         leads = [minutes * (1 + lead) for lead in range(config.data.forecast_frames)]
         board = Scoreboard(lead_minutes=leads, protocol=protocol)
