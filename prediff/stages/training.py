@@ -224,10 +224,11 @@ class _Recorder:
 
 def _restore(stage: TrainingStage, saved: Path, runtime: Runtime, order: SampleOrder) -> int:
     """Load the newest whole checkpoint on every rank; return the number of the next batch."""
-    newest = runtime.broadcast_object(find_latest(saved) if runtime.is_first else None)
-    if newest is None:
+    newest = find_latest(saved) if runtime.is_first else None
+    found = runtime.broadcast_object(newest and str(newest))
+    if found is None:
         return 0
-    checkpoint = read_checkpoint(newest)
+    checkpoint = read_checkpoint(Path(found))
     arrays = checkpoint.arrays
     stage.step.load(
         TrainState(model=arrays["model"], optimizer=arrays["optimizer"], ema=arrays.get("ema", {}))

@@ -45,5 +45,5 @@ def mean_over_batches(
         outputs = loss(*(ms.Tensor(array) for array in inputs))
         sums += [float(output.asnumpy()) for output in outputs]
     loss.set_train(was_training)
-    total = np.sum(runtime.all_gather_object(sums), axis=0) / count
+    total = np.sum(runtime.all_gather_object(sums.tolist()), axis=0) / count
     return dict(zip(names, total.tolist(), strict=True))
