@@ -12,7 +12,6 @@ import mindspore as ms
 from mindspore import nn, ops
 
 from hpc.errors import UserError
-from hpc.ops.activation import silu
 from hpc.ops.convolution import Conv2d
 from hpc.ops.initialization import initialize
 from hpc.ops.linear import Linear
@@ -30,9 +29,9 @@ class ResidualBlock(nn.Cell):
 
     def __init__(self, in_channels: int, out_channels: int, norm_groups: int):
         super().__init__()
-        self.norm1 = GroupNorm(norm_groups, in_channels, NORM_EPSILON)
+        self.norm1 = GroupNorm(norm_groups, in_channels, NORM_EPSILON, then_silu=True)
         self.conv1 = Conv2d(in_channels, out_channels, 3)
-        self.norm2 = GroupNorm(norm_groups, out_channels, NORM_EPSILON)
+        self.norm2 = GroupNorm(norm_groups, out_channels, NORM_EPSILON, then_silu=True)
         self.conv2 = Conv2d(out_channels, out_channels, 3)
         if in_channels == out_channels:
             self.shortcut = nn.Identity()
@@ -40,8 +39,8 @@ class ResidualBlock(nn.Cell):
             self.shortcut = Conv2d(in_channels, out_channels, 1)
 
     def construct(self, x):
-        y = self.conv1(silu(self.norm1(x)))
-        y = self.conv2(silu(self.norm2(y)))
+        y = self.conv1(self.norm1(x))
+        y = self.conv2(self.norm2(y))
         return self.shortcut(x) + y
 
 
@@ -150,7 +149,7 @@ class Encoder(nn.Cell):
             blocks.append(Block(before, width, layers_per_block, norm_groups, resample))
         self.blocks = nn.CellList(blocks)
         self.middle = Middle(widths[-1], norm_groups)
-        self.norm_out = GroupNorm(norm_groups, widths[-1], NORM_EPSILON)
+        self.norm_out = GroupNorm(norm_groups, widths[-1], NORM_EPSILON, then_silu=True)
         self.conv_out = Conv2d(widths[-1], 2 * latent_channels, 3)
         self.moments = Conv2d(2 * latent_channels, 2 * latent_channels, 1)
 
@@ -158,7 +157,7 @@ class Encoder(nn.Cell):
         x = self.conv_in(frames)
         for block in self.blocks:
             x = block(x)
-        x = self.conv_out(silu(self.norm_out(self.middle(x))))
+        x = self.conv_out(self.norm_out(self.middle(x)))
         moments = self.moments(x)
         mean = moments[..., : self.latent_channels]
         logvar = ops.clamp(moments[..., self.latent_channels :], *LOG_VARIANCE_RANGE)
@@ -187,7 +186,7 @@ class Decoder(nn.Cell):
             before = descending[max(i - 1, 0)]
             blocks.append(Block(before, width, layers_per_block + 1, norm_groups, resample))
         self.blocks = nn.CellList(blocks)
-        self.norm_out = GroupNorm(norm_groups, widths[0], NORM_EPSILON)
+        self.norm_out = GroupNorm(norm_groups, widths[0], NORM_EPSILON, then_silu=True)
         self.conv_out = Conv2d(widths[0], frame_channels, 3)
 
     def features(self, latents):
@@ -195,7 +194,7 @@ class Decoder(nn.Cell):
         x = self.middle(self.conv_in(self.latent_in(latents)))
         for block in self.blocks:
             x = block(x)
-        return silu(self.norm_out(x))
+        return self.norm_out(x)
 
     def construct(self, latents):
         return self.conv_out(self.features(latents))
