@@ -1,4 +1,4 @@
-"""LayerNorm, GELU and GroupNorm as fused native operators for CPU hosts.
+"""LayerNorm, GELU, GroupNorm and dropout as fused native operators for CPU hosts.
 
 MindSpore's own CPU kernels for these are several times slower than memory allows. Each Cell here
 is the operator alone: the parameters belong to the layer that calls it. Channels are the last axis
@@ -102,4 +102,34 @@ class NativeGroupNorm(nn.Cell):
         return self.forward_operator(x, gamma, beta, self.groups, self.epsilon)
 
 
-__all__ = ["NativeBiasGelu", "NativeGroupNorm", "NativeLayerNorm"]
+class NativeKeyedDropout(nn.Cell):
+    """The dropout of hpc/ops/dropout.py: ``construct(x [B,...,C], start [B] int32) -> [B,...,C]``.
+
+    Bit for bit the mask of `KeyedDropout` for ``start = key ^ layer``, made and applied in one
+    pass; the gradient makes it again instead of keeping it.
+
+    Args:
+        p: probability of dropping, 0 < p < 1.
+
+    Raises LibraryUnavailable at construction where the library cannot be built.
+    """
+
+    def __init__(self, *, p: float):
+        super().__init__()
+        threshold = round(p * 2**32) - 2**31
+        self.threshold = Tensor(np.array([threshold], np.int32))
+        self.scale = Tensor(np.array([1 / (1 - p)], np.float32))
+        gradient = _operator("KeyedDropout", _same_as_first, _same_as_first)
+
+        def bprop(x, start, threshold, scale, out, dout):
+            zeros = ops.zeros_like
+            dx = gradient(dout, start, threshold, scale)
+            return dx, zeros(start), zeros(threshold), zeros(scale)
+
+        self.forward_operator = _operator("KeyedDropout", _same_as_first, _same_as_first, bprop)
+
+    def construct(self, x: Tensor, start: Tensor) -> Tensor:
+        return self.forward_operator(x, start, self.threshold, self.scale)
+
+
+__all__ = ["NativeBiasGelu", "NativeGroupNorm", "NativeKeyedDropout", "NativeLayerNorm"]

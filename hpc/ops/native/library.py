@@ -116,9 +116,12 @@ def build_library(
 
 @cache
 def elementwise_library() -> Path:
-    """Return the library of LayerNorm, GELU and GroupNorm. Raises LibraryUnavailable."""
+    """Return the library of the operators in elementwise.py. Raises LibraryUnavailable."""
     return build_library(
         name="elementwise",
-        sources=[CPU_SOURCES / f"{part}.cpp" for part in ("layer_norm", "gelu", "group_norm")],
+        sources=[
+            CPU_SOURCES / f"{part}.cpp"
+            for part in ("layer_norm", "gelu", "group_norm", "keyed_dropout")
+        ],
         include=[CPU_SOURCES],
     )

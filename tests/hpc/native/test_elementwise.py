@@ -6,7 +6,13 @@ import pytest
 from mindspore import Tensor, nn, ops
 from scipy.special import erf
 
-from hpc.ops.native.elementwise import NativeBiasGelu, NativeGroupNorm, NativeLayerNorm
+from hpc.ops.dropout import KeyedDropout
+from hpc.ops.native.elementwise import (
+    NativeBiasGelu,
+    NativeGroupNorm,
+    NativeKeyedDropout,
+    NativeLayerNorm,
+)
 
 RNG = np.random.default_rng(5)
 
@@ -107,3 +113,23 @@ def test_the_error_function_is_exact_to_single_precision():
     value = NativeBiasGelu()(Tensor(x), Tensor(np.zeros(1, np.float32))).asnumpy()
     error = np.abs(value - bias_gelu(x.astype(np.float64), 0.0))
     assert (error / np.maximum(1, np.abs(x))).max() < 3e-7
+
+
+@pytest.mark.parametrize("shape", [(3, 5, 7, 40), (2, 33), (1, 4, 2, 13, 13)])
+def test_the_dropout_mask_is_that_of_keyed_dropout_bit_for_bit(shape):
+    ms.set_context(mode=ms.PYNATIVE_MODE)
+    reference = KeyedDropout(0.3)
+    reference.set_train()
+    reference.layer = -123456789
+    key = Tensor(RNG.integers(-(2**31), 2**31, shape[0]).astype(np.int32))
+    x = Tensor(normal(*shape))
+    expected = (x * reference.factor(key, shape[1:])).asnumpy()
+    start = ops.bitwise_xor(key, reference.layer)
+    operator = NativeKeyedDropout(p=0.3)
+    np.testing.assert_array_equal(operator(x, start).asnumpy(), expected)
+
+    ms.set_context(mode=ms.GRAPH_MODE)
+    dout = normal(*shape)
+    gradient = WithGradient(operator)(x, start, Tensor(dout))[0].asnumpy()
+    np.testing.assert_array_equal(gradient != 0, expected != 0)
+    np.testing.assert_allclose(gradient[gradient != 0], dout[gradient != 0] / 0.7, rtol=1e-6)
