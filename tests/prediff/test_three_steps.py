@@ -53,5 +53,5 @@ def test_three_steps_are_those_of_the_reference():
     for name, norm in zip(expected["names"], expected["norms"], strict=True):
         # A bias under a GroupNorm of one channel a group has no gradient but rounding noise, of
         # which AdamW makes steps of full size.
-        if not name.endswith("in_layers.2.bias"):
-            assert np.linalg.norm(state.model[name]) == pytest.approx(norm, rel=1e-4), name
+        if not name.endswith(("in_layers.2.bias", "emb_layers.1.bias")):
+            assert np.linalg.norm(state.model[name]) == pytest.approx(norm, rel=5e-5), name
