@@ -49,10 +49,21 @@ def read_checkpoint(
 def write_checkpoint(path: Path, state: Mapping[str, np.ndarray]) -> None:
     """Write a state dict with reference names as safetensors, whatever the file's ending.
 
-    ``safetensors.torch.load_file`` gives it back as a state dict for the reference code.
+    ``safetensors.torch.load_file`` gives it back as a state dict for the reference code. A file
+    that stood there is replaced only by a whole one.
+
+    Raises:
+        UserError: the folder is missing, full or not writable.
     """
+    path = Path(path)
     arrays = {name: np.ascontiguousarray(array) for name, array in state.items()}
-    save_file(arrays, path, metadata={"format": "pt"})
+    partial = path.with_name(path.name + ".partial")
+    try:
+        save_file(arrays, partial, metadata={"format": "pt"})
+        partial.replace(path)
+    except (SafetensorError, OSError) as error:
+        partial.unlink(missing_ok=True)
+        raise UserError(f"{path}: cannot be written ({error})") from None
 
 
 def _read_torch(path: Path, network: Network | None, weights: Weights) -> dict[str, np.ndarray]:

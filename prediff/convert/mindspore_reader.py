@@ -30,7 +30,9 @@ def read_mindspore(path: Path) -> dict[str, np.ndarray]:
         parameters = ms.load_checkpoint(str(path))
     except (ValueError, RuntimeError, OSError) as error:
         reason = str(error).strip().splitlines()[0]
-        raise UserError(f"{path}: not a readable MindSpore checkpoint ({reason})") from None
+        raise UserError(
+            f"{path}: neither PyTorch, nor safetensors, nor a readable MindSpore file ({reason})"
+        ) from None
     state: dict[str, np.ndarray] = {}
     for name, parameter in parameters.items():
         renamed = reference_name(name)

@@ -46,11 +46,13 @@ class LastWeightGradient(nn.Cell):
         _, height, width, features = read.shape
         columns = gradients.reshape(-1, gradients.shape[-1])
         grown = ops.pad(read, (0, 0, 1, 1, 1, 1))
-        taps = ()
-        for i in range(3):
-            for j in range(3):
-                rows = grown[:, i : i + height, j : j + width].reshape(-1, features)
-                taps = (*taps, self.product(rows, columns))
+        taps = [
+            self.product(
+                grown[:, t // 3 : t // 3 + height, t % 3 : t % 3 + width].reshape(-1, features),
+                columns,
+            )
+            for t in range(9)
+        ]
         return ops.concat(taps)
 
 

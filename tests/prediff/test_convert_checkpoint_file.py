@@ -104,6 +104,15 @@ def test_safetensors_come_back_whatever_the_file_is_called(tmp_path):
         same(read_checkpoint(tmp_path / name), {**DENOISER, **INDEX})
 
 
+def test_a_file_that_cannot_be_written_is_one_clear_line_and_leaves_nothing(tmp_path):
+    with pytest.raises(UserError, match="cannot be written"):
+        write_checkpoint(tmp_path / "absent" / "x.pt", DENOISER)
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(UserError, match="cannot be written"):
+        write_checkpoint(tmp_path / "folder", DENOISER)
+    assert [p.name for p in tmp_path.iterdir()] == ["folder"]
+
+
 @pytest.mark.parametrize("length", [0x180, 0x4B50])
 def test_a_safetensors_header_length_that_looks_like_a_pickle_or_a_zip_is_no_obstacle(
     tmp_path, length
@@ -119,7 +128,7 @@ def test_a_safetensors_header_length_that_looks_like_a_pickle_or_a_zip_is_no_obs
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "not a readable MindSpore checkpoint"),
+        (b"", "neither PyTorch, nor safetensors, nor a readable MindSpore"),
         (b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.", "old format"),
         (b"PK\x03\x04rubbish", "truncated"),
         (b"\x10\0\0\0\0\0\0\0{truncated", "not a whole safetensors"),

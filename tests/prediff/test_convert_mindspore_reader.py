@@ -112,6 +112,6 @@ def test_a_truncated_checkpoint_is_one_clear_line(tmp_path):
     path = tmp_path / "x.ckpt"
     ms.save_checkpoint(data, str(path))
     path.write_bytes(path.read_bytes()[:-100])
-    with pytest.raises(UserError, match="not a readable MindSpore checkpoint") as caught:
+    with pytest.raises(UserError, match="nor a readable MindSpore file") as caught:
         read_checkpoint(path)
     assert "\n" not in str(caught.value)
