@@ -1,0 +1,51 @@
+"""`prediff slurm`: do what `run` does on all nodes of a Slurm job."""
+
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from hpc.environment import NPU_DEVICES
+from prediff.commands.options import ConfigOption, DataOption, NameOption, SetOption
+from prediff.stages.run_folder import open_run
+
+
+def run_slurm_job(
+    config: ConfigOption = None,
+    data: DataOption = None,
+    name: NameOption = "tiny",
+    set_: SetOption = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=1, help="ranks a node [default: one an NPU, else one]"),
+    ] = None,
+) -> None:
+    """Do what `run` does on all nodes of a Slurm job; launch/cluster.slurm calls it.
+
+    Example: sbatch --nodes=4 launch/cluster.slurm --data /data/sevirlr --name first
+    """
+    from hpc.slurm import allocation, run_on_nodes
+    from prediff.stages.open_data import check_data
+    from prediff.stages.sequence import check_ranks, first_unfinished, print_results
+
+    where = allocation()
+    folder, resolved = open_run(name=name, config=config, data=data, overrides=set_ or ())
+    workers = workers or len(list(NPU_DEVICES.glob("davinci[0-9]*"))) or 1
+    check_ranks(resolved, ranks=workers * len(where.nodes))
+    check_data(folder, resolved)
+    folder.log.mkdir(exist_ok=True)
+    if where.restarts == 0:
+        for log in folder.log.glob("rank_*.log"):
+            log.unlink()
+    code = 0
+    if first_unfinished(folder, resolved) is not None:
+        code = run_on_nodes(
+            ["prediff", "run", "--name", name],
+            where=where,
+            workers=workers,
+            log_dir=folder.log,
+            stop_file=folder.stop_file,
+        )
+    if code:
+        raise typer.Exit(code)
+    print_results(folder, Console())
