@@ -10,6 +10,7 @@ from hpc.errors import UserError
 from hpc.launcher import record_exit_code
 from hpc.stop import STOPPED_EXIT_CODE
 from prediff.commands import run
+from prediff.commands.cache import cache_app
 from prediff.commands.data import data_app
 from prediff.stages.stopping import Stopped
 
@@ -24,7 +25,6 @@ app = typer.Typer(
     add_completion=False,
 )
 train_app = typer.Typer(help="Train one stage of a run.", no_args_is_help=True)
-cache_app = typer.Typer(help="The latent store.", no_args_is_help=True)
 app.command("run")(run.run_all)
 app.command("launch")(run.launch_ranks)
 app.add_typer(train_app, name="train")
@@ -34,7 +34,6 @@ app.command("forecast")(run.forecast)
 app.command("evaluate")(run.evaluate)
 train_app.command("autoencoder")(run.train_autoencoder)
 train_app.command("diffusion")(run.train_diffusion)
-cache_app.command("latents")(run.cache_latents)
 
 
 def main() -> None:
@@ -43,10 +42,8 @@ def main() -> None:
     sys.stdout.flush()
     sys.stderr.flush()
     if os.environ.get("MS_ROLE") == "MS_WORKER":
-        if code in (BAD_INPUT, STOPPED_EXIT_CODE):
-            record_exit_code(code)
         # A rank that fails must not wait in MindSpore's teardown for ranks that wait for it.
-        os._exit(code)
+        os._exit(record_exit_code(code))
     sys.exit(code)
 
 

@@ -30,9 +30,23 @@ class Progress:
         self._last_time = time.perf_counter()
 
     def report(
-        self, step: int, *, loss: float, learning_rate: float, gradient_norm: float
+        self,
+        step: int,
+        *,
+        loss: float,
+        learning_rate: float,
+        gradient_norm: float,
+        data_wait: float,
     ) -> dict[str, float]:
-        """Print the line after `step` steps; return seconds a step and samples a second."""
+        """Print the line after `step` steps; return its speeds by name.
+
+        Args:
+            step: optimizer steps made so far.
+            loss: of the last one.
+            learning_rate: of the last one.
+            gradient_norm: of the last one, before clipping.
+            data_wait: share of the time since the last line that was spent waiting for batches.
+        """
         now = time.perf_counter()
         seconds = (now - self._last_time) / max(1, step - self._last_step)
         self.restart_clock(step)
@@ -40,9 +54,13 @@ class Progress:
         self.say(
             f"step {step}/{self._total}  loss {loss:.5g}  lr {learning_rate:.2e}  "
             f"|g| {gradient_norm:.3g}  {seconds:.3f} s/step  {rate:.1f} samples/s  "
-            f"left {_clock(seconds * (self._total - step))}"
+            f"wait {100 * data_wait:.1f} %  left {_clock(seconds * (self._total - step))}"
         )
-        return {"step_seconds": seconds, "samples_per_second": rate}
+        return {
+            "step_seconds": seconds,
+            "samples_per_second": rate,
+            "data_wait_share": data_wait,
+        }
 
     def say(self, text: str) -> None:
         """Print one line of this stage."""

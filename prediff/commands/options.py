@@ -20,3 +20,10 @@ SetOption = Annotated[
     list[str] | None,
     typer.Option("--set", help="section.key=value, may be repeated", show_default=False),
 ]
+ResumeOption = Annotated[
+    str,
+    typer.Option(
+        "--resume",
+        help="auto (the newest whole checkpoint), none (the first step), or a step_* folder",
+    ),
+]

@@ -7,10 +7,17 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from hpc.errors import UserError
 from hpc.launcher import launch
 from hpc.mesh import discover
 from hpc.monitor.rank_log import redirect_to_rank_log
-from prediff.commands.options import ConfigOption, DataOption, NameOption, SetOption
+from prediff.commands.options import (
+    ConfigOption,
+    DataOption,
+    NameOption,
+    ResumeOption,
+    SetOption,
+)
 from prediff.config import Config
 from prediff.stages.run_folder import RunFolder, open_run
 
@@ -25,13 +32,14 @@ def run_all(
     data: DataOption = None,
     name: NameOption = "tiny",
     set_: SetOption = None,
+    resume: ResumeOption = "auto",
     max_time: MaxTimeOption = None,
 ) -> None:
     """Do every stage that is not done: data, VAE, latents, denoiser, forecast, scores.
 
     Example: prediff run --data /data/sevirlr --name first --set train_diffusion.global_batch=32
     """
-    folder, resolved = _open(config, data, name, set_)
+    folder, resolved = _open(config, data, name, set_, resume)
     _work(folder, resolved, names=None, max_time=max_time)
     if "MS_ROLE" not in os.environ:
         _print_results(folder)
@@ -42,13 +50,16 @@ def train_autoencoder(
     data: DataOption = None,
     name: NameOption = "tiny",
     set_: SetOption = None,
+    resume: ResumeOption = "auto",
     max_time: MaxTimeOption = None,
 ) -> None:
     """Train the frame-wise VAE.
 
     Example: prediff train autoencoder --name first --set train_autoencoder.global_batch=32
     """
-    _work(*_open(config, data, name, set_), names={"data", "autoencoder"}, max_time=max_time)
+    _work(
+        *_open(config, data, name, set_, resume), names={"data", "autoencoder"}, max_time=max_time
+    )
 
 
 def train_diffusion(
@@ -56,26 +67,14 @@ def train_diffusion(
     data: DataOption = None,
     name: NameOption = "tiny",
     set_: SetOption = None,
+    resume: ResumeOption = "auto",
     max_time: MaxTimeOption = None,
 ) -> None:
     """Train the latent denoiser; needs the VAE and the latents.
 
     Example: prediff train diffusion --name first --max-time 55
     """
-    _work(*_open(config, data, name, set_), names={"diffusion"}, max_time=max_time)
-
-
-def cache_latents(
-    config: ConfigOption = None,
-    data: DataOption = None,
-    name: NameOption = "tiny",
-    set_: SetOption = None,
-) -> None:
-    """Encode every event once; also under `mpirun -n N python -m mpi4py -m prediff`.
-
-    Example: prediff cache latents --name first
-    """
-    _work(*_open(config, data, name, set_), names={"latents"}, max_time=None)
+    _work(*_open(config, data, name, set_, resume), names={"diffusion"}, max_time=max_time)
 
 
 def forecast(
@@ -111,6 +110,7 @@ def launch_ranks(
     data: DataOption = None,
     name: NameOption = "tiny",
     set_: SetOption = None,
+    resume: ResumeOption = "auto",
     max_time: MaxTimeOption = None,
     workers: Annotated[int, typer.Option(min=1, help="processes on this host")] = 8,
     port: Annotated[
@@ -125,15 +125,14 @@ def launch_ranks(
     from prediff.stages.open_data import check_data
     from prediff.stages.sequence import check_ranks, first_unfinished
 
-    folder, resolved = _open(config, data, name, set_)
+    folder, resolved = _open(config, data, name, set_, resume)
     check_ranks(resolved, ranks=workers)
     check_data(folder, resolved)
-    folder.stop_file.unlink(missing_ok=True)
     code = 0
     if first_unfinished(folder, resolved) is not None:
         limit = [] if max_time is None else ["--max-time", str(max_time)]
         code = launch(
-            ["prediff", "run", "--name", name, *limit],
+            ["prediff", "run", "--name", name, "--resume", folder.resume, *limit],
             workers=workers,
             log_dir=folder.log,
             stop_file=folder.stop_file,
@@ -145,11 +144,25 @@ def launch_ranks(
 
 
 def _open(
-    config: Path | None, data: Path | None, name: str, overrides: list[str] | None
+    config: Path | None,
+    data: Path | None,
+    name: str,
+    overrides: list[str] | None,
+    resume: str = "auto",
 ) -> tuple[RunFolder, Config]:
     place = discover()
+    if place.launcher == "mpi" and place.size > 1:
+        raise UserError(
+            "mpirun starts only `prediff cache latents` in several processes: "
+            f"use `prediff launch --workers {place.size}`"
+        )
     folder, resolved = open_run(
-        name=name, config=config, data=data, overrides=overrides or (), save=place.rank == 0
+        name=name,
+        config=config,
+        data=data,
+        overrides=overrides or (),
+        resume=resume,
+        save=place.rank == 0,
     )
     if os.environ.get("MS_ROLE") == "MS_WORKER":
         redirect_to_rank_log(folder.log, place.rank)

@@ -123,6 +123,9 @@ class Training(Section):
     validate_every: PositiveInt = 100
     checkpoint_every: PositiveInt = 100
     keep_checkpoints: PositiveInt = 2
+    keep_every: PositiveInt | None = Field(
+        None, description="steps; checkpoints at their multiples are never deleted"
+    )
     stop_after_bad_steps: PositiveInt = 10
 
 

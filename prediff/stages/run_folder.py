@@ -23,6 +23,7 @@ CHANGEABLE_KEYS = (
     "validate_every",
     "checkpoint_every",
     "keep_checkpoints",
+    "keep_every",
     "stop_after_bad_steps",
     "recompute",
 )
@@ -30,9 +31,11 @@ CHANGEABLE_KEYS = (
 
 @dataclass(frozen=True)
 class RunFolder:
-    """The paths of one run: ``runs/NAME``."""
+    """The paths of one run, ``runs/NAME``, and from where its training goes on."""
 
     path: Path
+    resume: str = "auto"
+    """``auto`` (the newest whole checkpoint), ``none`` (the first step), or a checkpoint's path."""
 
     @property
     def name(self) -> str:
@@ -80,6 +83,7 @@ def open_run(
     config: Path | None,
     data: Path | None,
     overrides: Iterable[str],
+    resume: str = "auto",
     save: bool = True,
 ) -> tuple[RunFolder, Config]:
     """Return the run's folder and its resolved configuration, and save the configuration there.
@@ -93,7 +97,7 @@ def open_run(
     """
     if not name or "/" in name or name.startswith("."):
         raise UserError(f"--name {name!r} is no name for a folder below runs/")
-    folder = RunFolder(RUNS / name)
+    folder = RunFolder(RUNS / name, resume=resume)
     texts = list(overrides)
     if data is not None:
         texts.append(f"data.root={data.resolve()}")

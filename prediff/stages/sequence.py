@@ -22,6 +22,7 @@ from prediff.stages.evaluate import evaluate, is_evaluated
 from prediff.stages.forecast import chosen_cases, forecast, provenance
 from prediff.stages.forecast_file import is_forecast_of
 from prediff.stages.open_data import make_synthetic_data, open_split
+from prediff.stages.resume import is_restarted
 from prediff.stages.run_folder import RunFolder
 from prediff.stages.stopping import raise_if_asked
 from prediff.stages.train_autoencoder import train_autoencoder
@@ -114,7 +115,7 @@ def _make_data(
 
 def _trained(stage: str, section: str) -> Callable[[RunFolder, Config], bool]:
     def is_done(folder: RunFolder, config: Config) -> bool:
-        if not folder.checkpoints(stage).exists():
+        if not folder.checkpoints(stage).exists() or is_restarted(folder, stage):
             return False
         with open_split(folder, config, "train") as windows:
             samples = windows.frame_count if stage == "autoencoder" else len(windows)

@@ -3,25 +3,27 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from hpc.checkpoint.format import read_checkpoint
-from hpc.checkpoint.store import CheckpointWriter, Rotation, find_latest
+from hpc.checkpoint.store import CheckpointWriter, Rotation
 from hpc.data.loader import PrefetchLoader
 from hpc.data.order import SampleOrder
 from hpc.health import Health
+from hpc.launcher import log_folder
 from hpc.mesh import Mesh
 from hpc.monitor.board import Board
 from hpc.monitor.progress import Progress
+from hpc.monitor.pulse import Pulse
+from hpc.monitor.time_sheet import TimeSheet
 from hpc.runtime import Runtime
 from hpc.schedule import warmup_cosine
-from hpc.step import STOP_VOTES, StepReport, TrainState, TrainStep
+from hpc.step import STOP_VOTES, StepReport, TrainStep
 from hpc.stop import StopRequest
 from prediff.config import Config
 from prediff.config.schema import Training
+from prediff.stages.resume import restore, training_state
 from prediff.stages.run_folder import RunFolder
 from prediff.stages.stopping import Stopped
 
@@ -95,11 +97,16 @@ def train(
     order = SampleOrder(stage.num_samples, settings.global_batch, config.seed)
     data_rank, _ = mesh.coordinates(runtime.place.rank)
     total = total_steps(settings, num_samples=stage.num_samples)
-    first = _restore(stage, folder.checkpoints(stage.name), runtime, order)
+    health = Health(patience=settings.stop_after_bad_steps)
+    first = restore(stage.name, folder, runtime, order, step=step, health=health)
     writer = (
         CheckpointWriter(
             folder.checkpoints(stage.name),
-            rotation=Rotation(keep_last=settings.keep_checkpoints, best=stage.best_by),
+            rotation=Rotation(
+                keep_last=settings.keep_checkpoints,
+                keep_every=settings.keep_every,
+                best=stage.best_by,
+            ),
         )
         if runtime.is_first
         else None
@@ -111,6 +118,26 @@ def train(
         samples_per_step=settings.global_batch,
         on_rank_zero=runtime.is_first,
     )
+    pulse = Pulse(log_folder(), rank=runtime.place.rank)
+    sheet = TimeSheet(folder.path / stage.name if runtime.is_first else None, resumed_step=first)
+
+    def save(done: int) -> None:
+        """Copy the state off the device; writing it goes on beside the next steps."""
+        if writer is None:
+            return
+        state = step.export()
+        groups = {"model": state.model, "optimizer": state.optimizer, "ema": state.ema}
+        writer.save(
+            step=done,
+            arrays={name: arrays for name, arrays in groups.items() if arrays},
+            state={
+                **training_state(stage.name, config, runtime, mesh),
+                "samples_seen": done * settings.global_batch,
+                "scores": scores,
+                "health": health.export(),
+                **stage.extra_state,
+            },
+        )
 
     def produce(number: int) -> tuple[np.ndarray, ...]:
         positions = order.rank_slice(number, data_rank=data_rank, data_size=mesh.data)
@@ -131,27 +158,43 @@ def train(
         Board(folder.events(stage.name) if runtime.is_first else None, next_step=first) as board,
         PrefetchLoader(produce, start=first, stop=total) as batches,
     ):
-        recorder = _Recorder(stage, board, progress, order, rate)
+        recorder = _Recorder(stage, board, progress, order, rate, health, sheet)
         scores: dict[str, float] = {}
-        began = time.perf_counter()
         done, stopping = first, False
+        pulse.pause(first)
+        sheet.lap("import")
         for number, inputs in enumerate(batches, start=first):
+            sheet.lap("data_wait")
+            if number > first:
+                pulse.step(number)
             report = step(*inputs, learning_rate=rate(number), stop_vote=stop.reason() is not None)
             if number == first:
                 report.read()
-                recorder.compiled(number, time.perf_counter() - began)
+                recorder.compiled(number, sheet.lap("compile"))
             stopping = recorder.digest_previous(number, report)
+            sheet.lap("step")
             done = number + 1
-            if done % settings.validate_every == 0 or done == total:
+            validating = done % settings.validate_every == 0 or done == total
+            saving = done % settings.checkpoint_every == 0 or done == total or stopping
+            if validating or saving:
+                pulse.pause(done)
+                stopping |= recorder.digest_previous(done, None)
+                sheet.lap("step")
+            if validating:
                 scores = _validate(stage, board, progress, done, is_first=runtime.is_first)
-            if done % settings.checkpoint_every == 0 or done == total or stopping:
-                _save(stage, config, writer, done, scores)
+                sheet.lap("validation")
+            if saving or stopping:
+                save(done)
+                sheet.lap("checkpoint")
+                board.scalars(sheet.flush(stage.name, step=done), step=done)
                 progress.restart_clock(done)
             if stopping:
                 break
-        recorder.digest_previous(total, None)
+        pulse.pause(total)
         if writer is not None:
             writer.finish()
+            sheet.lap("checkpoint")
+            sheet.flush(stage.name, step=done)
     runtime.barrier()
     if stopping:
         stop.obeyed()
@@ -168,10 +211,12 @@ class _Recorder:
         progress: Progress,
         order: SampleOrder,
         rate: Callable[[int], float],
+        health: Health,
+        sheet: TimeSheet,
     ) -> None:
         self._stage, self._board, self._progress = stage, board, progress
         self._order, self._rate = order, rate
-        self._health = Health(patience=stage.settings.stop_after_bad_steps)
+        self._health, self._sheet = health, sheet
         self._previous: tuple[int, StepReport] | None = None
 
     def compiled(self, number: int, seconds: float) -> None:
@@ -205,7 +250,11 @@ class _Recorder:
     def _log(self, done: int, values: dict[str, float]) -> None:
         rate = self._rate(done - 1)
         speed = self._progress.report(
-            done, loss=values["loss"], learning_rate=rate, gradient_norm=values["grad_norm"]
+            done,
+            loss=values["loss"],
+            learning_rate=rate,
+            gradient_norm=values["grad_norm"],
+            data_wait=self._sheet.data_wait_share(),
         )
         hidden = {"is_finite", STOP_VOTES}
         curves = {name: value for name, value in values.items() if name not in hidden}
@@ -220,44 +269,6 @@ class _Recorder:
             },
             step=done,
         )
-
-
-def _restore(stage: TrainingStage, saved: Path, runtime: Runtime, order: SampleOrder) -> int:
-    """Load the newest whole checkpoint on every rank; return the number of the next batch."""
-    newest = find_latest(saved) if runtime.is_first else None
-    found = runtime.broadcast_object(newest and str(newest))
-    if found is None:
-        return 0
-    checkpoint = read_checkpoint(Path(found))
-    arrays = checkpoint.arrays
-    stage.step.load(
-        TrainState(model=arrays["model"], optimizer=arrays["optimizer"], ema=arrays.get("ema", {}))
-    )
-    return order.batch_at(checkpoint.state["samples_seen"])
-
-
-def _save(
-    stage: TrainingStage,
-    config: Config,
-    writer: CheckpointWriter | None,
-    done: int,
-    scores: dict[str, float],
-) -> None:
-    if writer is None:
-        return
-    state = stage.step.export()
-    groups = {"model": state.model, "optimizer": state.optimizer, "ema": state.ema}
-    writer.save(
-        step=done,
-        arrays={name: arrays for name, arrays in groups.items() if arrays},
-        state={
-            "stage": stage.name,
-            "samples_seen": done * stage.settings.global_batch,
-            "scores": scores,
-            "config": config.model_dump(mode="json"),
-            **stage.extra_state,
-        },
-    )
 
 
 def _validate(

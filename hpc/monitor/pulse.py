@@ -1,0 +1,125 @@
+"""Signs of progress: each rank promises when its next one comes, and the launcher keeps count.
+
+A thread that only shows that the process lives would beat on in a rank that waits forever for
+another one, and would stop while a compiler holds Python's lock for minutes. So the training loop
+itself gives the sign. Before a step it promises the next sign within some seconds; before anything
+of unknown length (compilation, validation, writing a checkpoint) it promises nothing.
+"""
+
+import json
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+
+from hpc.monitor.rank_log import read_process
+
+SHORTEST_PROMISE = 40.0
+STEPS_A_PROMISE = 10
+SUSPENDED_SECONDS = 20.0
+
+
+class Pulse:
+    """The signs of one rank's training loop.
+
+    Args:
+        folder: of the ranks' logs; None without a launcher that looks.
+        rank: whose signs.
+        clock: seconds since 1970.
+    """
+
+    def __init__(
+        self, folder: Path | None, *, rank: int, clock: Callable[[], float] = time.time
+    ) -> None:
+        self._file = None if folder is None else _pulse_file(folder, rank)
+        self._clock = clock
+        self._last: float | None = None
+        self._longest = 0.0
+
+    def step(self, number: int) -> None:
+        """Step `number` begins; the next sign comes before `SHORTEST_PROMISE` or ten steps."""
+        now = self._clock()
+        if self._last is not None:
+            self._longest = max(self._longest, now - self._last)
+        self._last = now
+        self._write(number, now + max(SHORTEST_PROMISE, STEPS_A_PROMISE * self._longest))
+
+    def pause(self, number: int) -> None:
+        """Something of unknown length begins before step `number`."""
+        self._last = None
+        self._write(number, None)
+
+    def _write(self, step: int, due: float | None) -> None:
+        if self._file is None:
+            return
+        partial = self._file.with_suffix(".partial")
+        partial.write_text(json.dumps({"step": step, "due": due}))
+        os.replace(partial, self._file)
+
+
+class PulseWatch:
+    """Finds the rank of this host that will not go on.
+
+    Args:
+        log_dir: folder of the ranks' logs and signs.
+        ranks: how many there are.
+        clock: seconds since 1970.
+    """
+
+    def __init__(
+        self, log_dir: Path, *, ranks: int, clock: Callable[[], float] = time.time
+    ) -> None:
+        self._log_dir, self._ranks, self._clock = log_dir, ranks, clock
+        self._suspended: dict[int, float] = {}
+
+    def stuck_rank(self) -> tuple[int, str] | None:
+        """Return a rank that is stuck, and how; None if all go on.
+
+        A rank that stays suspended is one, at any time. Late ranks count only while no rank pauses,
+        because they may be waiting for that one; of all that are late, the one behind is meant.
+        """
+        now = self._clock()
+        for rank in range(self._ranks):
+            if not _is_suspended(self._log_dir, rank):
+                self._suspended.pop(rank, None)
+            elif now - self._suspended.setdefault(rank, now) > SUSPENDED_SECONDS:
+                return rank, f"has been suspended (SIGSTOP) for {SUSPENDED_SECONDS:.0f} s"
+        pulses = {rank: _read(self._log_dir, rank) for rank in range(self._ranks)}
+        promises = [(due, step, rank) for rank, (step, due) in pulses.items() if due is not None]
+        if len(promises) < self._ranks:
+            return None
+        late = [(step, rank, now - due) for due, step, rank in promises if due < now]
+        if not late:
+            return None
+        step, rank, seconds = min(late)
+        return rank, f"hangs in step {step}: its next sign of life is {seconds:.0f} s late"
+
+
+def remove_pulses(log_dir: Path) -> None:
+    """Forget the signs of an earlier job."""
+    for file in log_dir.glob("rank_*.pulse"):
+        file.unlink(missing_ok=True)
+
+
+def _pulse_file(folder: Path, rank: int) -> Path:
+    return folder / f"rank_{rank}.pulse"
+
+
+def _read(log_dir: Path, rank: int) -> tuple[int, float | None]:
+    try:
+        sign = json.loads(_pulse_file(log_dir, rank).read_text())
+    except FileNotFoundError:
+        return 0, None
+    return sign["step"], sign["due"]
+
+
+def _is_suspended(log_dir: Path, rank: int) -> bool:
+    pid = read_process(log_dir, rank)
+    if pid is None:
+        return False
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_STOPPED
+    except psutil.NoSuchProcess:
+        return False
