@@ -150,6 +150,16 @@ def gpipe(*, placement: Placement, micro_batches: int) -> Schedule:
     return _complete("GPipe", placement, orders, in_flight=micro_batches)
 
 
+def forward_only(*, placement: Placement, micro_batches: int) -> Schedule:
+    """Return one forward pass of every micro-batch, each as early as possible."""
+    orders: list[list[Compute]] = [[] for _ in range(max(placement) + 1)]
+    for wave in range(micro_batches + len(placement) - 1):
+        for c in reversed(range(len(placement))):
+            if 0 <= wave - c < micro_batches:
+                orders[placement[c]].append(Forward(c, wave - c))
+    return _complete("forward only", placement, orders, in_flight=micro_batches)
+
+
 def one_forward_one_backward(
     *, stages: int, micro_batches: int, skips: Sequence[tuple[int, int]] = ()
 ) -> Schedule:

@@ -1,0 +1,277 @@
+"""The training step of a folded pipeline, with the face of `hpc.step.TrainStep`."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from mindspore import Tensor, communication
+
+from hpc.mesh import Mesh
+from hpc.optim import AdamW
+from hpc.pipeline.chunk import Chunk, ChunkBackward
+from hpc.pipeline.executor import Executor, Observe
+from hpc.pipeline.schedule import (
+    Schedule,
+    folded_one_forward_one_backward,
+    folded_placement,
+    forward_only,
+)
+from hpc.pipeline.shares import make_share
+from hpc.pipeline.transport import Transport, gather_in_group
+from hpc.pipeline.update import Groups, PipelineUpdate, zeros
+from hpc.runtime import Runtime
+from hpc.step import STOP_VOTES, StepReport, TrainState
+
+
+class PipelineTrainStep:
+    """One optimizer step of a network that is spread over the ranks of a pipeline.
+
+    Equal to `TrainStep` of the whole network up to rounding, on any mesh. Every rank of a pipeline
+    gets the same inputs, the part of its data rank.
+
+    Args:
+        chunks: this rank's pieces by number, already in training mode; of a pipeline of p ranks,
+            rank r has r and 2p-1-r.
+        runtime: the ranks.
+        mesh: their order.
+        micro_batches: of a step; each input's first axis is cut into as many parts.
+        scalar_names: names of the last chunk's scalars.
+        schedule: for a folded placement; None is folded 1F1B.
+        bucket_bytes: size of the gradient buckets.
+        observe: see `Executor`.
+
+    The other arguments are those of `hpc.optim.AdamW`.
+    """
+
+    def __init__(
+        self,
+        chunks: Mapping[int, Chunk],
+        *,
+        runtime: Runtime,
+        mesh: Mesh,
+        micro_batches: int,
+        scalar_names: Sequence[str] = (),
+        schedule: Schedule | None = None,
+        bucket_bytes: int = 64 << 20,
+        observe: Observe | None = None,
+        weight_decay: float,
+        max_norm: float,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        ema_decay: float | None = None,
+    ):
+        _, stage = mesh.coordinates(runtime.place.rank)
+        ranks = mesh.pipeline_group(runtime.place.rank)
+        placement = folded_placement(mesh.pipeline)
+        self.names = ("loss", "grad_norm", "is_finite", STOP_VOTES, *scalar_names)
+        self.micro_batches, self.scalar_names = micro_batches, tuple(scalar_names)
+        self._chunks, self._runtime, self._mesh = dict(chunks), runtime, mesh
+        data_group = runtime.data_group(mesh)
+        self._group = runtime.pipeline_group(mesh)
+
+        mine = {
+            c: ({name: p.shape for name, p in chunk.parameters.items()}, chunk.out_shape)
+            for c, chunk in chunks.items()
+        }
+        everyone: dict[int, tuple[dict[str, tuple[int, ...]], tuple[int, ...] | None]] = {}
+        for part in self._gather(mine):
+            everyone.update(part)
+        assert sorted(everyone) == list(range(2 * mesh.pipeline)), "every chunk has one holder"
+        self._shapes = [everyone[c][1] for c in sorted(everyone)]
+        shapes = [everyone[c][0] for c in sorted(everyone)]
+        self._share = make_share(shapes, placement=placement, rank=stage, bucket_bytes=bucket_bytes)
+        layout = self._share.layout
+        held = {name: p for chunk in chunks.values() for name, p in chunk.parameters.items()}
+        self.parameters = {name: held[name] for name in layout.shapes}
+        """What this rank trains, by canonical name."""
+        numbers = range(len(layout.buckets))
+        groups = Groups(
+            world=runtime.world_group,
+            world_size=mesh.size,
+            data=data_group,
+            data_size=mesh.data,
+            holders=_holder_groups(
+                [self._share.holders(b) for b in numbers], ranks=ranks, runtime=runtime
+            ),
+        )
+        sums = [zeros(f"gradient_sum.{b}", (layout.rows(b), 1024)) for b in numbers]
+        scalar_sums = zeros("scalar_sum", (1 + len(scalar_names),))
+        self._backwards = {}
+        for c, chunk in chunks.items():
+            own_layout, own_buckets = self._share.of_chunk(c)
+            self._backwards[c] = ChunkBackward(
+                chunk,
+                carried=(c > 0) + len(chunk.skips_taken),
+                layout=own_layout,
+                sums=[sums[b] for b in own_buckets],
+                scalar_sums=scalar_sums,
+            )
+        self.optimizer = AdamW(
+            self.parameters,
+            layout,
+            weight_decay=weight_decay,
+            max_norm=float("inf"),
+            betas=betas,
+            eps=eps,
+            ema_decay=ema_decay,
+        )
+        self._update = PipelineUpdate(
+            self.optimizer,
+            sums=sums,
+            scalar_sums=scalar_sums,
+            owned=[self._share.is_owned(b) for b in numbers],
+            micro_batches=micro_batches,
+            max_norm=max_norm,
+            groups=groups,
+        )
+        if schedule is None:
+            schedule = folded_one_forward_one_backward(
+                stages=mesh.pipeline, micro_batches=micro_batches
+            )
+        assert schedule.micro_batches == micro_batches
+        common = {
+            "chunks": self._chunks,
+            "shapes": self._shapes,
+            "ranks": ranks,
+            "rank": stage,
+            "transport": Transport(runtime),
+        }
+        self.schedule = schedule
+        self._train = Executor(schedule, backwards=self._backwards, observe=observe, **common)
+        look = forward_only(placement=placement, micro_batches=micro_batches)
+        self._look = Executor(look, backwards=None, **common)
+
+    def compile(self, *inputs: np.ndarray | Tensor) -> None:
+        """Compile for inputs of these shapes, on all ranks at once, without making a step.
+
+        The first step does it otherwise, one chunk after the other along the pipeline.
+        """
+        first = self._micro_batches(inputs)[0]
+        samples = inputs[0].shape[0] // self.micro_batches
+
+        def blank(shape: tuple[int, ...]) -> Tensor:
+            return Tensor(np.zeros((samples, *shape), np.float32))
+
+        for c, chunk in self._chunks.items():
+            stream = [] if c == 0 else [blank(self._shapes[c - 1])]
+            carried = [*stream, *map(blank, chunk.skips_taken)]
+            taken = [first[number] for number in chunk.inputs]
+            cotangents = []
+            if not chunk.is_last:
+                cotangents = [blank(self._shapes[c]), *map(blank, chunk.skips_made)]
+                chunk.cell.compile(*carried, *taken)
+            self._backwards[c].compile(*carried, *taken, *cotangents)
+        self._update.compile(Tensor(np.zeros(2, np.float32)))
+
+    def __call__(
+        self,
+        *inputs: np.ndarray | Tensor,
+        learning_rate: float,
+        stop_vote: bool = False,
+    ) -> StepReport:
+        """Make one step on this data rank's part of the global batch; see `TrainStep`."""
+        control = Tensor(np.array([learning_rate, float(stop_vote)], np.float32))
+        self._train.run(self._micro_batches(inputs))
+        return StepReport(self.names, self._update(control))
+
+    def evaluate(self, *inputs: np.ndarray | Tensor) -> dict[str, float]:
+        """Return loss and scalars of a batch without dropout, on every rank of this pipeline.
+
+        All ranks of the pipeline call it with the same inputs, of the sizes that a step takes.
+        """
+        for chunk in self._chunks.values():
+            chunk.cell.set_train(False)
+        found = self._look.run(self._micro_batches(inputs))
+        for chunk in self._chunks.values():
+            chunk.cell.set_train(True)
+        values = [[float(value.asnumpy()) for value in values] for values in found]
+        means = next(
+            part
+            for part in self._gather(np.mean(values, 0) if values else None)
+            if part is not None
+        )
+        return dict(zip(("loss", *self.scalar_names), means.tolist(), strict=True))
+
+    def export(self) -> TrainState:
+        """Copy the state of the whole network to every host; all ranks call it together."""
+        optimizer = {}
+        for moment, state in (
+            ("first_moment", self.optimizer.first_moment),
+            ("second_moment", self.optimizer.second_moment),
+        ):
+            whole = self._collect(self._unflatten(state))
+            optimizer |= {f"{moment}/{name}": array for name, array in whole.items()}
+        optimizer["updates"] = np.array(self.optimizer.updates.asnumpy(), np.float32)
+        weights = {name: np.array(p.asnumpy()) for name, p in self.parameters.items()}
+        return TrainState(model=self._collect(weights), optimizer=optimizer, ema=self.export_ema())
+
+    def export_ema(self) -> dict[str, np.ndarray]:
+        """Copy the moving average of all weights to every host; empty when none is kept."""
+        if self.optimizer.ema_decay is None:
+            return {}
+        return self._collect(self._unflatten(self.optimizer.average))
+
+    def load(self, state: TrainState) -> None:
+        """Take over this rank's part of a state that `export` made on any mesh."""
+        self.load_weights(state.model)
+        layout = self._share.layout
+        for moment, target in (
+            ("first_moment", self.optimizer.first_moment),
+            ("second_moment", self.optimizer.second_moment),
+        ):
+            arrays = {name: state.optimizer[f"{moment}/{name}"] for name in self.parameters}
+            _set(target, layout.flatten(arrays))
+        _set([self.optimizer.updates], [state.optimizer["updates"]])
+        if self.optimizer.ema_decay is not None:
+            _set(self.optimizer.average, layout.flatten(state.ema))
+
+    def load_weights(self, model: Mapping[str, np.ndarray]) -> None:
+        """Overwrite this rank's weights by those of a whole network."""
+        _set(self.parameters.values(), [model[name] for name in self.parameters])
+
+    def _micro_batches(self, inputs: Sequence[np.ndarray | Tensor]) -> list[dict[int, Tensor]]:
+        taken = sorted({number for chunk in self._chunks.values() for number in chunk.inputs})
+        size, rest = divmod(inputs[0].shape[0], self.micro_batches)
+        assert rest == 0, f"{inputs[0].shape[0]} samples in {self.micro_batches} micro-batches"
+        return [
+            {n: _tensor(inputs[n][k * size : (k + 1) * size]) for n in taken}
+            for k in range(self.micro_batches)
+        ]
+
+    def _unflatten(self, state: Sequence[Tensor]) -> dict[str, np.ndarray]:
+        return self._share.layout.unflatten([np.array(bucket.asnumpy()) for bucket in state])
+
+    def _gather(self, value):
+        return gather_in_group(value, group=self._group, size=self._mesh.pipeline)
+
+    def _collect(self, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        whole: dict[str, np.ndarray] = {}
+        for part in self._gather({name: arrays[name] for name in self._share.owned_names}):
+            whole.update(part)
+        return whole
+
+
+def _holder_groups(
+    holders: Sequence[tuple[int, ...]], *, ranks: Sequence[int], runtime: Runtime
+) -> tuple[str | None, ...]:
+    """Return the group of each bucket's holders; ranks make common groups in the same order."""
+    names: dict[tuple[int, ...], str | None] = {}
+    for stages in sorted(set(holders)):
+        members = [ranks[stage] for stage in stages]
+        if len(members) == 1:
+            names[stages] = None
+        elif len(members) == runtime.place.size:
+            names[stages] = runtime.world_group
+        else:
+            names[stages] = "tied_" + "_".join(map(str, members))
+            communication.create_group(names[stages], members)
+    return tuple(names[stages] for stages in holders)
+
+
+def _tensor(array: np.ndarray | Tensor) -> Tensor:
+    return array if isinstance(array, Tensor) else Tensor(np.asarray(array, order="C"))
+
+
+def _set(targets, arrays: Sequence[np.ndarray]) -> None:
+    for target, array in zip(targets, arrays, strict=True):
+        assert target.shape == array.shape, f"{target.name}: {target.shape} is not {array.shape}"
+        target.set_data(Tensor(np.asarray(array, np.float32, order="C")))

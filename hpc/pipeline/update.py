@@ -1,0 +1,116 @@
+"""The end of a pipelined step as one graph: reduce, clip, AdamW, EMA, report."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import mindspore as ms
+import numpy as np
+from mindspore import Parameter, Tensor, nn, ops
+
+from hpc.optim import AdamW
+
+
+@dataclass(frozen=True, kw_only=True)
+class Groups:
+    """Communication groups of a rank; None where it would be alone."""
+
+    world: str | None
+    world_size: int
+    data: str | None
+    data_size: int
+    holders: tuple[str | None, ...]
+    """Of each bucket: the holders of its parameters in this pipeline."""
+
+
+class PipelineUpdate(nn.Cell):
+    """``construct(control [2])`` -> `[4 + scalars]`; changes the weights, empties the sums.
+
+    control is the learning rate and this rank's vote to stop. Returned are loss, gradient norm,
+    finiteness, votes and scalars, the same on all ranks: votes as the share of all ranks, the rest
+    of the global batch. A step that is not finite on any stage changes nothing on any stage.
+
+    Args:
+        optimizer: of this rank's parameters, which must not clip by itself.
+        sums: gradient buckets, added up over micro-batches.
+        scalar_sums: `[1 + scalars]`, added up likewise; zeros on ranks without the last chunk.
+        owned: whether this rank counts a bucket in the norm.
+        micro_batches: of a step.
+        max_norm: to which gradients are clipped.
+        groups: whom to reduce with.
+    """
+
+    def __init__(
+        self,
+        optimizer: AdamW,
+        *,
+        sums: Sequence[Parameter],
+        scalar_sums: Parameter,
+        owned: Sequence[bool],
+        micro_batches: int,
+        max_norm: float,
+        groups: Groups,
+    ):
+        super().__init__(auto_prefix=False)
+        assert optimizer.max_norm == float("inf"), "the norm of a stage is not the norm"
+        self.optimizer, self.max_norm = optimizer, max_norm
+        self.sums, self.scalar_sums = ms.ParameterTuple(sums), scalar_sums
+        self.owned = tuple(owned)
+        self.share = 1.0 / (micro_batches * groups.data_size)
+        self.data_share, self.vote_share = 1.0 / groups.data_size, 1.0 / groups.world_size
+        self.over_holders = nn.CellList([_Sum(group) for group in groups.holders])
+        self.over_data, self.over_world = _Sum(groups.data), _Sum(groups.world)
+
+    def construct(self, control):
+        gradients = ()
+        squares = ops.zeros((), ms.float32)
+        for b in range(len(self.sums)):
+            gradient = self.over_data(self.over_holders[b](self.sums[b] * self.share))
+            gradients = (*gradients, gradient)
+            if self.owned[b]:
+                squares = squares + ops.square(gradient).sum(axis=1).sum()
+        mine = ops.concat(
+            (
+                # All data ranks have found the same squares.
+                ops.reshape(squares, (1,)) * self.data_share,
+                control[1:2] * self.vote_share,
+                self.scalar_sums * self.share,
+            )
+        )
+        everywhere = self.over_world(mine)
+        norm, votes, scalars = ops.sqrt(everywhere[0]), everywhere[1:2], everywhere[2:]
+        clip = ops.minimum(self.max_norm / (norm + 1e-6), ops.ones_like(norm))
+        clipped = ()
+        for gradient in gradients:
+            clipped = (*clipped, gradient * clip)
+        is_finite = ops.logical_and(ops.isfinite(norm), ops.isfinite(scalars[0]))
+        _, is_updated = self.optimizer(clipped, control[0], is_finite)
+        for b in range(len(self.sums)):
+            ops.assign(self.sums[b], ops.zeros_like(self.sums[b]))
+        ops.assign(self.scalar_sums, ops.zeros_like(self.scalar_sums))
+        found = (
+            scalars[:1],
+            ops.reshape(norm, (1,)),
+            ops.reshape(is_updated.astype(ms.float32), (1,)),
+            votes,
+        )
+        if scalars.shape[0] > 1:
+            found = (*found, scalars[1:])
+        return ops.concat(found)
+
+
+class _Sum(nn.Cell):
+    """Sum over a group, or nothing without one."""
+
+    def __init__(self, group: str | None):
+        super().__init__()
+        self.alone = group is None
+        if group is not None:
+            self.reduce = ops.AllReduce(ops.ReduceOp.SUM, group)
+
+    def construct(self, x):
+        return x if self.alone else self.reduce(x)
+
+
+def zeros(name: str, shape: tuple[int, ...]) -> Parameter:
+    """Return an array that a step adds to and empties."""
+    return Parameter(Tensor(np.zeros(shape, np.float32)), name=name, requires_grad=False)

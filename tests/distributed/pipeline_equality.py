@@ -1,0 +1,152 @@
+"""Train a small denoiser on a mesh and save what came of it; run alone or under msrun.
+
+    python tests/distributed/pipeline_equality.py FOLDER 1x1
+    msrun --worker_num=4 --local_worker_num=4 --master_port=21900 --join=True \
+        python tests/distributed/pipeline_equality.py FOLDER 2x2
+
+Every run, whatever its mesh (data x pipeline), writes FOLDER/MESH.npz with the same loss, weights
+and averages up to rounding. `--depth` is the blocks of each of the two levels.
+"""
+
+import argparse
+
+import numpy as np
+
+from hpc.environment import prepare_environment
+
+prepare_environment()
+
+import mindspore as ms  # noqa: E402
+
+from hpc.mesh import Mesh  # noqa: E402
+from hpc.pipeline.partition import fold_blocks  # noqa: E402
+from hpc.pipeline.schedule import folded_placement  # noqa: E402
+from hpc.pipeline.step import PipelineTrainStep  # noqa: E402
+from hpc.runtime import Runtime, start_runtime  # noqa: E402
+from hpc.step import TrainStep  # noqa: E402
+from prediff.diffusion import DiffusionLoss, noise_schedule  # noqa: E402
+from prediff.diffusion.pipelined_loss import cut_loss, keep_blocks  # noqa: E402
+from prediff.models.earthformer_unet import EarthformerUNet  # noqa: E402
+from prediff.models.unet_chunks import unet_blocks, unet_skips  # noqa: E402
+
+GRID = {"height": 4, "width": 4, "latent_channels": 2}
+OPTIMIZER = {"weight_decay": 0.01, "max_norm": 0.5, "ema_decay": 0.9}
+SCALARS = ("mean_squared_error", "variational_term")
+GLOBAL_BATCH = 4
+
+
+def make_loss(*, depth: int) -> DiffusionLoss:
+    denoiser = EarthformerUNet(
+        context_length=1,
+        forecast_length=2,
+        base_width=8,
+        depths=[depth, depth],
+        num_heads=2,
+        pattern="full",
+        attention_dropout=0.1,
+        projection_dropout=0.1,
+        feed_forward_dropout=0.1,
+        time_block_dropout=0.1,
+        hierarchical_positions=True,
+        backend="reference",
+        **GRID,
+    )
+    loss = DiffusionLoss(
+        denoiser, schedule=noise_schedule(name="linear", num_steps=50), vlb_weight=1e-3
+    )
+    random = np.random.default_rng(0)
+    for parameter in trained(loss).values():  # no zeros, so that gradients reach every weight
+        values = 0.2 * random.standard_normal(parameter.shape) + parameter.asnumpy()
+        parameter.set_data(ms.Tensor(values.astype(np.float32)))
+    loss.set_train(True)
+    return loss
+
+
+def trained(loss: DiffusionLoss) -> dict[str, ms.Parameter]:
+    return {name: p for name, p in loss.parameters_and_names() if p.requires_grad}
+
+
+def batch(step: int) -> tuple[np.ndarray, ...]:
+    random = np.random.default_rng(step)
+    clean = random.standard_normal((GLOBAL_BATCH, 2, 4, 4, 2), np.float32)
+    noise = random.standard_normal(clean.shape, np.float32)
+    condition = random.standard_normal((GLOBAL_BATCH, 1, 4, 4, 2), np.float32)
+    noise_step = random.integers(50, size=GLOBAL_BATCH).astype(np.int32)
+    key = random.integers(2**31 - 1, size=GLOBAL_BATCH).astype(np.int32)
+    if step == 1:
+        clean[3, 0, 0, 0, 0] = np.inf  # a bad sample, which must change no weight on any stage
+    return clean, noise, noise_step, condition, key
+
+
+def make_step(runtime: Runtime, mesh: Mesh, *, depth: int, micro_batches: int):
+    loss = make_loss(depth=depth)
+    if mesh.pipeline == 1 and mesh.data == 1:
+        return TrainStep(
+            loss, trained(loss), scalar_names=SCALARS, accumulation=micro_batches, **OPTIMIZER
+        )
+    depths = [depth, depth]
+    blocks = unet_blocks(depths)
+    bounds = fold_blocks([1.0] * len(blocks), stages=mesh.pipeline, skips=unet_skips(depths))
+    placement = folded_placement(mesh.pipeline)
+    _, stage = mesh.coordinates(runtime.place.rank)
+    chunks = {
+        c: chunk for c, chunk in enumerate(cut_loss(loss, bounds=bounds)) if placement[c] == stage
+    }
+    keep_blocks(loss, [b for c in chunks for b in blocks[bounds[c] : bounds[c + 1]]])
+    return PipelineTrainStep(
+        chunks,
+        runtime=runtime,
+        mesh=mesh,
+        micro_batches=micro_batches,
+        scalar_names=SCALARS,
+        bucket_bytes=4096,
+        **OPTIMIZER,
+    )
+
+
+def run(runtime: Runtime, mesh: Mesh, *, depth: int, steps: int, micro_batches: int):
+    step = make_step(runtime, mesh, depth=depth, micro_batches=micro_batches)
+    data_rank, _ = mesh.coordinates(runtime.place.rank)
+    share = GLOBAL_BATCH // mesh.data
+    part = slice(data_rank * share, (data_rank + 1) * share)
+    step.compile(*(array[part] for array in batch(0)))
+    reports = []
+    for number in range(steps):
+        inputs = [array[part] for array in batch(number)]
+        vote = number == 2 and runtime.is_first
+        reports.append(step(*inputs, learning_rate=0.01, stop_vote=vote).read())
+    state = step.export()
+    step.load(state)  # taking it over must change nothing
+    again = step.export()
+    found = {f"report/{n}/{name}": v for n, r in enumerate(reports) for name, v in r.items()}
+    for kind in ("model", "optimizer", "ema"):
+        for name, array in getattr(state, kind).items():
+            found[f"{kind}/{name}"] = array
+            np.testing.assert_array_equal(array, getattr(again, kind)[name])
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("folder")
+    parser.add_argument("mesh")
+    parser.add_argument("--depth", type=int, default=1)
+    parser.add_argument("--steps", type=int, default=4)
+    options = parser.parse_args()
+    data, pipeline = map(int, options.mesh.split("x"))
+    mesh = Mesh(data=data, pipeline=pipeline)
+    with start_runtime(device="cpu") as runtime:
+        assert runtime.place.size == mesh.size, "start as many ranks as the mesh has"
+        found = run(
+            runtime,
+            mesh,
+            depth=options.depth,
+            steps=options.steps,
+            micro_batches=GLOBAL_BATCH // data,
+        )
+        if runtime.is_first:
+            np.savez(f"{options.folder}/{options.mesh}.npz", **found)
+
+
+if __name__ == "__main__":
+    main()
