@@ -10,11 +10,12 @@ Shapes: B samples; an element of a sample is (row r, column j), the column being
 from zlib import crc32
 
 import mindspore as ms
+import numpy as np
 from mindspore import Tensor, nn, ops
 
 from hpc.errors import UserError
 
-_ROW_STEP = 0x9E3779B9  # 2**32 / golden ratio, the Weyl step
+_STEP = 0x9E3779B9  # 2**32 / golden ratio: successive multiples are spread evenly
 _MIX_1, _MIX_2 = 0x7FEB352D, 0x846CA68B  # Wellons 2018, "lowbias32"
 
 
@@ -24,12 +25,9 @@ def _signed(value: int) -> int:
 
 
 def mix(x: Tensor) -> Tensor:
-    """Return a well mixed int32 of each int32: a bijection after Wellons' lowbias32."""
-    x = ops.bitwise_xor(x, ops.bitwise_right_shift(x, 16) & 0xFFFF)
-    x = x * _signed(_MIX_1)
-    x = ops.bitwise_xor(x, ops.bitwise_right_shift(x, 15) & 0x1FFFF)
-    x = x * _signed(_MIX_2)
-    return ops.bitwise_xor(x, ops.bitwise_right_shift(x, 16) & 0xFFFF)
+    """Return a well mixed int32 of each int32, after Wellons' lowbias32 (with signed shifts)."""
+    x = ops.bitwise_xor(x, ops.bitwise_right_shift(x, 16)) * _signed(_MIX_1)
+    return ops.bitwise_xor(x, ops.bitwise_right_shift(x, 15)) * _signed(_MIX_2)
 
 
 class KeyedDropout(nn.Cell):
@@ -39,8 +37,8 @@ class KeyedDropout(nn.Cell):
     else, or with p = 0, x passes unchanged.
 
     The hash: every row and every column of a sample gets a well mixed 32-bit number from (key,
-    layer, row) and (key, layer, column); the product of the two, the row's made odd, decides. Only
-    rows and columns are mixed in full, an element costs one multiplication.
+    layer, its own number); the product of the two, the row's made odd, decides. So rows and
+    columns are mixed, but an element costs one multiplication.
 
     Args:
         p: probability of dropping, 0 <= p < 1.
@@ -73,10 +71,9 @@ class KeyedDropout(nn.Cell):
         rows = 1
         for size in shape[:-1]:
             rows = rows * size
-        key = mix(ops.bitwise_xor(key, self.layer)).reshape(-1, 1)
-        row = mix(key + ops.arange(1, rows + 1, dtype=ms.int32) * _signed(_ROW_STEP))
-        other = ops.bitwise_xor(key, _signed(_MIX_2))
-        column = mix(other + ops.arange(1, columns + 1, dtype=ms.int32) * _signed(_ROW_STEP))
+        start = ops.bitwise_xor(key, self.layer).reshape(-1, 1)
+        mixed = mix(start + _multiples(rows + columns))
+        row, column = ops.split(mixed, (rows, columns), 1)
         bits = ops.bitwise_or(row, 1).expand_dims(2) * column.expand_dims(1)
         kept = (bits >= self.threshold).astype(ms.float32) * self.keep_scale
         return kept.reshape(key.shape[0], *shape)
@@ -87,3 +84,10 @@ def name_dropout_layers(network: nn.Cell) -> None:
     for name, cell in network.cells_and_names():
         if isinstance(cell, KeyedDropout):
             cell.layer = _signed(crc32(name.encode()))
+
+
+@ops.constexpr
+def _multiples(count):
+    """Return 1 to `count` times the step, wrapped to int32."""
+    values = np.arange(1, count + 1, dtype=np.uint64) * _STEP % 2**32
+    return Tensor(values.astype(np.uint32).view(np.int32))

@@ -18,13 +18,12 @@ from mindspore import Parameter, Tensor, nn, ops
 from mindspore import dtype as mstype
 
 from hpc.errors import UserError
-from hpc.ops.activation import silu
 from hpc.ops.dropout import name_dropout_layers
 from hpc.ops.initialization import GeneratorOf, initialize
 from hpc.ops.linear import Linear
 from hpc.ops.normalization import GroupNorm
 from prediff.models.blocks import PatchMerging
-from prediff.models.levels import TIME_RATIO, Entry, Level, plan_levels
+from prediff.models.levels import TIME_RATIO, Entry, Level, check_compute_dtype, plan_levels
 
 READOUT_GROUPS = 32
 
@@ -130,10 +129,13 @@ class AlignmentNetwork(nn.Cell):
         time_block_dropout: float = 0.0,
         recompute: bool = False,
         compute_dtype: mstype.Type = mstype.float32,
-        backend=None,
+        backend: str = "auto",
         seed: int = 0,
     ):
         super().__init__()
+        if latent_channels < 1:
+            raise UserError(f"latent_channels {latent_channels} must be at least 1")
+        check_compute_dtype(compute_dtype)
         self.levels = plan_levels(
             grid=(forecast_length, height, width),
             base_width=base_width,
@@ -177,7 +179,7 @@ class AlignmentNetwork(nn.Cell):
             ]
         )
         _, rows, columns = self.levels[-1].grid
-        self.readout_norm = GroupNorm(min(dims[-1], READOUT_GROUPS), dims[-1], 1e-5)
+        self.readout_norm = GroupNorm(min(dims[-1], READOUT_GROUPS), dims[-1], 1e-5, then_silu=True)
         self.pool = AttentionPool(dim=dims[-1], tokens=rows * columns, num_heads=num_heads)
         self.depth = len(dims)
         name_dropout_layers(self)
@@ -191,4 +193,4 @@ class AlignmentNetwork(nn.Cell):
             h = self.down_levels[i](h, embedding, dropout_key)
         batch, time, height, width, channels = h.shape
         tokens = h.reshape(batch * time, height * width, channels)
-        return self.pool(silu(self.readout_norm(tokens))).reshape(batch, time, 1)
+        return self.pool(self.readout_norm(tokens)).reshape(batch, time, 1)

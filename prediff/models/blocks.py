@@ -14,7 +14,7 @@ from mindspore import Tensor, nn, ops
 from mindspore import dtype as mstype
 
 from hpc.errors import UserError
-from hpc.ops.activation import gelu, silu
+from hpc.ops.activation import BiasGelu, silu
 from hpc.ops.convolution import Conv2d, Conv3d
 from hpc.ops.cuboid_attention.geometry import Axes, nearest_source
 from hpc.ops.dropout import KeyedDropout
@@ -55,12 +55,12 @@ class ResidualBlock(nn.Cell):
         super().__init__()
         self.compute_dtype = compute_dtype
         self.out_channels = out_channels
-        self.norm_1 = GroupNorm(norm_groups(in_channels), in_channels, 1e-5)
+        self.norm_1 = GroupNorm(norm_groups(in_channels), in_channels, 1e-5, then_silu=True)
         self.conv_1 = Conv3d(in_channels, out_channels, 3)
         self.has_embedding = embedding_dim is not None
         if embedding_dim is not None:
             self.time_projection = Linear(embedding_dim, out_channels)
-        self.norm_2 = GroupNorm(norm_groups(out_channels), out_channels, 1e-5)
+        self.norm_2 = GroupNorm(norm_groups(out_channels), out_channels, 1e-5, then_silu=True)
         self.dropout = KeyedDropout(dropout)
         self.conv_2 = Conv3d(out_channels, out_channels, 3, initial="zeros")
         self.has_skip = in_channels != out_channels
@@ -68,11 +68,11 @@ class ResidualBlock(nn.Cell):
             self.skip = Conv3d(in_channels, out_channels, 1)
 
     def construct(self, x, embedding=None, dropout_key=None):
-        a = self.conv_1(silu(self.norm_1(x)).astype(self.compute_dtype))
+        a = self.conv_1(self.norm_1(x).astype(self.compute_dtype))
         if self.has_embedding:
             shift = self.time_projection(silu(embedding))
             a = a.astype(ms.float32) + shift.reshape(-1, 1, 1, 1, self.out_channels)
-        a = self.dropout(silu(self.norm_2(a)), dropout_key)
+        a = self.dropout(self.norm_2(a), dropout_key)
         a = self.conv_2(a.astype(self.compute_dtype)).astype(ms.float32)
         if self.has_skip:
             x = self.skip(x.astype(self.compute_dtype)).astype(ms.float32)
@@ -103,12 +103,14 @@ class FeedForward(nn.Cell):
         self.compute_dtype = compute_dtype
         self.norm = LayerNorm(dim)
         self.linear_1 = Linear(dim, hidden_ratio * dim)
+        self.activation = BiasGelu()
         self.inner_dropout = KeyedDropout(dropout)
         self.linear_2 = Linear(hidden_ratio * dim, dim, initial="zeros")
         self.outer_dropout = KeyedDropout(dropout)
 
     def construct(self, h, dropout_key=None):
-        y = gelu(self.linear_1(self.norm(h).astype(self.compute_dtype)))
+        y = self.linear_1.without_bias(self.norm(h).astype(self.compute_dtype))
+        y = self.activation(y, self.linear_1.bias)
         y = self.linear_2(self.inner_dropout(y, dropout_key))
         return h + self.outer_dropout(y, dropout_key).astype(ms.float32)
 
@@ -130,7 +132,7 @@ class AttentionStack(nn.Cell):
         feed_forward_dropout: of both drops of the feed-forward layers.
         use_global_vectors: carry global vectors along, with feed-forward layers of their own.
         compute_dtype: dtype of the products.
-        backend: makes the attention Cell of a geometry; None is the reference.
+        backend: of the attention, one of `hpc.ops.cuboid_attention.op.BACKENDS`.
 
     Source: MODEL.md section 2.4; Gao et al. 2022, figure 2.
     """
@@ -148,11 +150,10 @@ class AttentionStack(nn.Cell):
         feed_forward_dropout: float = 0.0,
         use_global_vectors: bool = False,
         compute_dtype: mstype.Type = mstype.float32,
-        backend=None,
+        backend: str = "auto",
     ):
         super().__init__()
         sub_layers = attention_pattern(pattern, grid)
-        choice = {} if backend is None else {"backend": backend}
         self.attentions = nn.CellList(
             [
                 CuboidSelfAttention(
@@ -167,8 +168,8 @@ class AttentionStack(nn.Cell):
                     use_global_vector=use_global_vectors,
                     grid=grid,
                     compute_dtype=compute_dtype,
+                    backend=backend,
                     seed=None,
-                    **choice,
                 )
                 for size, strategy, shift in zip(*sub_layers, strict=True)
             ]

@@ -7,8 +7,6 @@ Reference names (checkpoint import): ``norm`` -> `norm`, ``qkv`` -> `qkv`, ``pro
 ``relative_position_bias_table`` -> `relative_bias`.
 """
 
-from collections.abc import Callable
-
 import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
 from mindspore import dtype as mstype
@@ -22,7 +20,7 @@ from hpc.ops.cuboid_attention.geometry import (
     nearest_source,
     relative_position_count,
 )
-from hpc.ops.cuboid_attention.reference import ReferenceCuboidAttention
+from hpc.ops.cuboid_attention.op import CuboidAttention
 from hpc.ops.dropout import KeyedDropout
 from hpc.ops.initialization import GeneratorOf, initialize, table_values
 from hpc.ops.linear import Linear
@@ -56,7 +54,7 @@ class CuboidSelfAttention(nn.Cell):
         grid: (T, H, W) of the data. Needed inside a larger graph; a layer that is called by itself
             finds it from its input.
         compute_dtype: dtype of the products; norm and softmax stay float32.
-        backend: makes the attention Cell of a geometry.
+        backend: of the attention, one of `hpc.ops.cuboid_attention.op.BACKENDS`.
         seed: of the starting values; None leaves zeros for the owner of the layer to fill.
 
     Raises:
@@ -83,7 +81,7 @@ class CuboidSelfAttention(nn.Cell):
         use_global_vector: bool = False,
         grid: Axes | None = None,
         compute_dtype: mstype.Type = mstype.float32,
-        backend: Callable[..., nn.Cell] = ReferenceCuboidAttention,
+        backend: str = "auto",
         seed: int | None = 0,
     ):
         super().__init__()
@@ -139,7 +137,13 @@ class CuboidSelfAttention(nn.Cell):
         """Prepare for inputs whose grid is `data`, (T, H, W)."""
         geometry = cuboid_geometry(data=data, **self.cuboid)
         self.geometry = geometry
-        self.core = self.backend(geometry, scale=self.scale)
+        self.core = CuboidAttention(
+            geometry,
+            heads=self.num_heads,
+            width=self.width,
+            scale=self.scale,
+            backend=self.backend,
+        )
         self.data, self.margins, self.padded = geometry.data, geometry.margins, geometry.grid
         self.has_padding = any(geometry.margins)
         self.resize = geometry.padding == "nearest"

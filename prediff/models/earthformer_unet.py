@@ -32,7 +32,7 @@ from hpc.ops.initialization import GeneratorOf, initialize, table_values
 from hpc.ops.linear import Linear
 from prediff.models.blocks import PatchMerging, Upsampling
 from prediff.models.embeddings import PositionEmbedding
-from prediff.models.levels import TIME_RATIO, Entry, Level, plan_levels
+from prediff.models.levels import TIME_RATIO, Entry, Level, check_compute_dtype, plan_levels
 
 
 class EarthformerUNet(nn.Cell):
@@ -63,7 +63,7 @@ class EarthformerUNet(nn.Cell):
         recompute: keep only block boundaries for the backward pass.
         compute_dtype: float32, float16 or bfloat16, of products and convolutions; norms, softmax,
             the residual stream and the time vector stay float32.
-        backend: makes the attention Cell of a geometry; None is the reference.
+        backend: of the attention, one of `hpc.ops.cuboid_attention.op.BACKENDS`.
         seed: of the starting weights (MODEL.md section 2.8).
 
     Raises:
@@ -92,7 +92,7 @@ class EarthformerUNet(nn.Cell):
         hierarchical_positions: bool = False,
         recompute: bool = False,
         compute_dtype: mstype.Type = mstype.float32,
-        backend=None,
+        backend: str = "auto",
         seed: int = 0,
     ):
         super().__init__()
@@ -101,6 +101,12 @@ class EarthformerUNet(nn.Cell):
                 f"context of {context_length} and forecast of {forecast_length} frames: "
                 "both must be at least 1"
             )
+        if latent_channels < 1 or num_global_vectors < 0:
+            raise UserError(
+                f"latent_channels {latent_channels} must be at least 1 and num_global_vectors "
+                f"{num_global_vectors} at least 0"
+            )
+        check_compute_dtype(compute_dtype)
         self.context_length, self.forecast_length = context_length, forecast_length
         self.levels = plan_levels(
             grid=(context_length + forecast_length, height, width),
