@@ -11,7 +11,9 @@ from hpc.launcher import record_exit_code
 from hpc.stop import STOPPED_EXIT_CODE
 from prediff.commands import run
 from prediff.commands.cache import cache_app
+from prediff.commands.convert import convert_app
 from prediff.commands.data import data_app
+from prediff.commands.slurm import run_slurm_job
 from prediff.stages.stopping import Stopped
 
 BAD_INPUT = 2
@@ -27,13 +29,16 @@ app = typer.Typer(
 train_app = typer.Typer(help="Train one stage of a run.", no_args_is_help=True)
 app.command("run")(run.run_all)
 app.command("launch")(run.launch_ranks)
+app.command("slurm")(run_slurm_job)
 app.add_typer(train_app, name="train")
 app.add_typer(cache_app, name="cache")
 app.add_typer(data_app, name="data")
+app.add_typer(convert_app, name="convert")
 app.command("forecast")(run.forecast)
 app.command("evaluate")(run.evaluate)
 train_app.command("autoencoder")(run.train_autoencoder)
 train_app.command("diffusion")(run.train_diffusion)
+train_app.command("alignment")(run.train_alignment)
 
 
 def main() -> None:

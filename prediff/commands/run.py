@@ -77,6 +77,21 @@ def train_diffusion(
     _work(*_open(config, data, name, set_, resume), names={"diffusion"}, max_time=max_time)
 
 
+def train_alignment(
+    config: ConfigOption = None,
+    data: DataOption = None,
+    name: NameOption = "tiny",
+    set_: SetOption = None,
+    resume: ResumeOption = "auto",
+    max_time: MaxTimeOption = None,
+) -> None:
+    """Train the network that guides forecasts to a mean intensity; needs the VAE and the latents.
+
+    Example: prediff train alignment --name first --set train_alignment.global_batch=128
+    """
+    _work(*_open(config, data, name, set_, resume), names={"alignment"}, max_time=max_time)
+
+
 def forecast(
     config: ConfigOption = None,
     data: DataOption = None,

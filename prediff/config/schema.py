@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 PositiveInt = Annotated[int, Field(ge=1)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
+Betas = tuple[Fraction, Fraction]
 
 
 class Section(BaseModel):
@@ -48,7 +49,7 @@ class Autoencoder(Section):
     """The frame-wise VAE (Gao et al. 2023, section 3.1; MODEL section 3)."""
 
     latent_channels: PositiveInt = 16
-    widths: tuple[PositiveInt, ...] = (16, 32, 32, 32)
+    widths: tuple[PositiveInt, ...] = (8, 16, 32, 64)
     layers_per_block: PositiveInt = 1
     norm_groups: PositiveInt = 8
 
@@ -89,7 +90,7 @@ class Diffusion(Section):
         "linear", description="straight: the path of flow matching"
     )
     parameterization: Literal["eps", "x0", "v", "velocity"] = Field(
-        "eps", description="what the denoiser predicts; velocity on the straight path"
+        "v", description="what the denoiser predicts: eps as published; v learns faster"
     )
     learn_log_variance: bool = Field(True, description="a learned weight a noise step")
     variational_weight: Annotated[float, Field(ge=0)] = 0.0
@@ -118,7 +119,6 @@ class Training(Section):
     warmup_start: Annotated[float, Field(ge=0, le=1)] = 0.1
     final_learning_rate_ratio: Annotated[float, Field(ge=0, le=1)] = 1e-3
     gradient_clip: Annotated[float, Field(gt=0)] = 1.0
-    ema_decay: Fraction = 0.9999
     log_every: PositiveInt = 10
     validate_every: PositiveInt = 100
     checkpoint_every: PositiveInt = 100
@@ -129,37 +129,91 @@ class Training(Section):
     stop_after_bad_steps: PositiveInt = 10
 
 
+class Adversarial(Section):
+    """The discriminator of the VAE-GAN and its optimizer (MODEL section 3)."""
+
+    start_step: Annotated[int, Field(ge=0)] | None = Field(
+        None, description="optimizer step from which the VAE has an adversary; null: never"
+    )
+    weight: Annotated[float, Field(ge=0)] = Field(
+        0.5, description="factor on the adaptive weight of the adversarial loss"
+    )
+    base_width: PositiveInt = Field(16, description="channels of the discriminator's first layer")
+    learning_rate: Annotated[float, Field(gt=0)] = Field(5e-6, description="constant")
+    betas: Betas = (0.5, 0.9)
+    gradient_clip: Annotated[float, Field(gt=0)] = 1.0
+
+
 class TrainAutoencoder(Training):
-    duration: Annotated[str, Field(pattern=r"^[1-9]\d* (steps|epochs)$")] = "400 steps"
+    duration: Annotated[str, Field(pattern=r"^[1-9]\d* (steps|epochs)$")] = "200 steps"
     global_batch: PositiveInt = 16
     learning_rate: Annotated[float, Field(gt=0)] = 2e-3
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    betas: Betas = (0.9, 0.999)
     kl_weight: Annotated[float, Field(ge=0)] = 1e-6
+    adversarial: Adversarial = Adversarial()
     augmentation: Literal["none", "flips_and_quarter_turns", "any_rotation"] = (
         "flips_and_quarter_turns"
     )
 
 
 class TrainDiffusion(Training):
-    duration: Annotated[str, Field(pattern=r"^[1-9]\d* (steps|epochs)$")] = "600 steps"
+    duration: Annotated[str, Field(pattern=r"^[1-9]\d* (steps|epochs)$")] = "300 steps"
     global_batch: PositiveInt = 16
-    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
+    learning_rate: Annotated[float, Field(gt=0)] = 2e-3
     weight_decay: Annotated[float, Field(ge=0)] = 1e-2
-    ema_decay: Fraction = 0.99
+    ema_decay: Fraction = 0.98
     augmentation: Literal["none", "flips_and_quarter_turns"] = Field(
         "none", description="flips_and_quarter_turns: eight latent variants of every event"
     )
 
 
+class TrainAlignment(Training):
+    duration: Annotated[str, Field(pattern=r"^[1-9]\d* (steps|epochs)$")] = "300 steps"
+    global_batch: PositiveInt = 16
+    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
+    weight_decay: Annotated[float, Field(ge=0)] = 1e-2
+
+
+class Guidance(Section):
+    """Which mean intensity the forecasts are steered to, and how strongly (MODEL 4.6)."""
+
+    source: Literal["none", "oracle", "persistence", "trend", "climatology", "number"] = Field(
+        "none", description="oracle reads it from the true future, which no forecaster has"
+    )
+    value: Annotated[float, Field(ge=0, le=1)] | None = Field(
+        None, description="the mean intensity itself, for source number alone; 1 is a VIL of 255"
+    )
+    factor: Annotated[float, Field(gt=0)] = Field(
+        1.0, description="on what the source gives; the published demonstration takes 2"
+    )
+    scale: Annotated[float, Field(gt=0)] = 50.0
+    coupling: Literal["per_sample", "reference"] = Field(
+        "per_sample", description="reference: the members of a batch influence each other"
+    )
+
+    @model_validator(mode="after")
+    def _check_value(self) -> "Guidance":
+        if (self.value is not None) != (self.source == "number"):
+            raise ValueError(
+                "source number and a value belong together: "
+                + ("leave value out" if self.value is not None else "set value, within 0 and 1")
+            )
+        if self.value is not None and self.factor * self.value > 1:
+            raise ValueError(f"value times factor is {self.factor * self.value:g}, more than 1")
+        return self
+
+
 class Forecast(Section):
-    solver: str = Field("ddim", description="ddpm, ddim, dpmpp, dpmpp_sde, heun, euler, midpoint")
+    solver: str = Field("dpmpp", description="ddpm, ddim, dpmpp, dpmpp_sde, heun, euler, midpoint")
     steps: PositiveInt = Field(
-        20, description="network calls; ddpm with all noise steps: as published"
+        10, description="of the solver; ddpm with all noise steps: as published"
     )
     ensemble_members: PositiveInt = 8
     weights: Literal["ema", "raw"] = "ema"
     cases: PositiveInt | Literal["all"] = Field(8, description="test windows, spread evenly")
     batch: PositiveInt = Field(8, description="members that a rank samples at once")
+    guidance: Guidance = Guidance()
 
 
 class Evaluate(Section):
@@ -179,6 +233,7 @@ class Config(Section):
     alignment: Alignment = Alignment()
     train_autoencoder: TrainAutoencoder = TrainAutoencoder()
     train_diffusion: TrainDiffusion = TrainDiffusion()
+    train_alignment: TrainAlignment = TrainAlignment()
     forecast: Forecast = Forecast()
     evaluate: Evaluate = Evaluate()
     parallel: Parallel = Parallel()
@@ -204,5 +259,15 @@ class Config(Section):
             raise ValueError(
                 f"forecast.steps {self.forecast.steps} exceeds diffusion.noise_steps "
                 f"{self.diffusion.noise_steps}"
+            )
+        guidance, members = self.forecast.guidance, self.forecast.ensemble_members
+        if (
+            guidance.source != "none"
+            and guidance.coupling == "reference"
+            and members > self.forecast.batch
+        ):
+            raise ValueError(
+                f"forecast.guidance.coupling reference needs the {members} members of a case in "
+                f"one batch: raise forecast.batch ({self.forecast.batch}), or use per_sample"
             )
         return self

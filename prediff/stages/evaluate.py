@@ -17,6 +17,7 @@ from prediff.pictures.panels import case_panel
 from prediff.pictures.score_plots import score_figures
 from prediff.stages.forecast import TestCase, chosen_cases, provenance
 from prediff.stages.forecast_file import read_forecast
+from prediff.stages.guidance import system_name
 from prediff.stages.open_data import open_split
 from prediff.stages.run_folder import RunFolder
 from prediff.verification.baselines import persistence
@@ -25,7 +26,6 @@ from prediff.verification.protocols import protocol_named
 from prediff.verification.report import CasePictures, write_report
 from prediff.verification.scoreboard import Scoreboard
 
-MODEL = "PreDiff"
 PICTURED_CASES = 4
 MADE_FROM = "made_from.json"
 
@@ -97,7 +97,7 @@ def _forecasts(
     """Return the ensembles ``[M, T, H, W]`` that are compared, by system."""
     ensemble, _ = read_forecast(case.path(folder))
     last = persistence(context=context[None], forecast_frames=config.data.forecast_frames)[0]
-    return {MODEL: ensemble, "persistence": last}
+    return {system_name(config): ensemble, "persistence": last}
 
 
 def _score(

@@ -19,6 +19,12 @@ from prediff.config import Config
 from prediff.data.dataset import RadarWindows
 from prediff.diffusion import Sampler, sample_ensemble
 from prediff.stages.forecast_file import Case, is_forecast_of, write_forecast
+from prediff.stages.guidance import (
+    guidance_provenance,
+    is_guided,
+    load_guidance,
+    requested_intensity,
+)
 from prediff.stages.open_data import open_split
 from prediff.stages.run_folder import RunFolder
 from prediff.stages.stopping import raise_if_asked
@@ -31,6 +37,9 @@ from prediff.stages.trained_networks import (
     weights_group,
     weights_sha256,
 )
+
+REQUESTED_INTENSITY = "guidance_requested_intensity"
+"""Attribute of a guided forecast's file: the mean intensity in [0, 1] that it was steered to."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +94,7 @@ def provenance(folder: RunFolder, config: Config) -> dict[str, str | int | float
         "denoiser_weights": settings.weights,
         "denoiser_step": read_state(checkpoint)["step"],
         "denoiser_sha256": weights_sha256(checkpoint, weights_group(settings.weights)),
+        **guidance_provenance(folder, config),
     }
 
 
@@ -98,18 +108,43 @@ class Forecaster:
         self._encoder: nn.Cell = autoencoder.encoder
         self._decoder: nn.Cell = autoencoder.decoder
         self._scale = float(checkpoint.state["latent_scale"])
+        guidance = None
+        if is_guided(config):
+            guidance, aligned = load_guidance(folder, config, latent_scale=self._scale)
+            self._climatology = aligned.state.get("climatology")
         self._sampler = Sampler(
             denoiser,
             schedule=diffusion_path(config),
             parameterization=config.diffusion.parameterization,
+            guidance=guidance,
         )
 
-    def __call__(self, context_THW1: np.ndarray, *, case_number: int) -> np.ndarray:
+    def requested_intensity(self, window_THW1: np.ndarray) -> float | None:
+        """Return the mean intensity in [0, 1] to steer a window to, None without guidance.
+
+        Args:
+            window_THW1: frames ``[T, H, W, 1]``, context and truth; only ``oracle`` looks at the
+                truth.
+        """
+        if not is_guided(self._config):
+            return None
+        frames = self._config.data.context_frames
+        return requested_intensity(
+            self._config,
+            context_THW1=window_THW1[:frames],
+            future_THW1=window_THW1[frames:],
+            climatology=self._climatology,
+        )
+
+    def __call__(
+        self, context_THW1: np.ndarray, *, case_number: int, intensity: float | None = None
+    ) -> np.ndarray:
         """Return an ensemble ``[M, T, H, W]`` float32, not clipped.
 
         Args:
             context_THW1: frames ``[T, H, W, 1]`` in [0, 1].
             case_number: keys the members' noise.
+            intensity: the mean intensity to steer to, for guided forecasts alone.
         """
         config, settings = self._config, self._config.forecast
         mean, _ = self._encoder(ms.Tensor(context_THW1))
@@ -129,6 +164,7 @@ class Forecaster:
             solver=settings.solver,
             batch_size=min(settings.batch, settings.ensemble_members),
             cases=[case_number],
+            target=None if intensity is None else np.array([intensity]),
         )[0]
         frames = [
             self._decoder(ms.Tensor(member / np.float32(self._scale))).asnumpy()[..., 0]
@@ -163,12 +199,17 @@ def forecast(
         forecaster = Forecaster(folder, config) if mine else None
         for done, case in enumerate(mine, 1):
             assert forecaster is not None
-            context = windows.read_windows([case.window])[0, : config.data.context_frames]
+            window = windows.read_windows([case.window])[0]
+            intensity = forecaster.requested_intensity(window)
+            ensemble = forecaster(
+                window[: config.data.context_frames], case_number=case.number, intensity=intensity
+            )
+            asked = {} if intensity is None else {REQUESTED_INTENSITY: intensity}
             write_forecast(
                 case.path(folder),
-                ensemble_MTHW=forecaster(context, case_number=case.number),
+                ensemble_MTHW=ensemble,
                 case=case.case,
-                provenance=attributes,
+                provenance=attributes | asked,
             )
             say(f"case {done}/{len(mine)} of this rank: {case.case.label}")
             if stop.reason() is not None:

@@ -69,6 +69,24 @@ class LatentWindows:
         noise *= self._scale
         return noise, mean[:, : self._context_frames].astype(np.float32)
 
+    def read_intensity(self, positions: np.ndarray) -> np.ndarray:
+        """Return the mean pixel in [0, 1] of each target frame, float32 ``[B, T, 1]``.
+
+        It is the same for every variant: flips and quarter turns only move pixels.
+        """
+        intensity = self._readers[0].read_array(
+            "intensity",
+            events=self._events[positions],
+            starts=self._starts[positions],
+            length=self._length,
+        )
+        return intensity[:, self._context_frames :, None]
+
+    def mean_intensity(self, windows: int = 256) -> float:
+        """Return the mean pixel of the target frames, over at most so many windows."""
+        chosen = np.unique(np.linspace(0, len(self) - 1, windows).astype(int))
+        return float(self.read_intensity(chosen).mean(dtype=np.float64))
+
     def target_standard_deviation(self, windows: int = 256) -> float:
         """Return the standard deviation of the unscaled latents, over at most so many windows."""
         chosen = np.unique(np.linspace(0, len(self) - 1, windows).astype(int))

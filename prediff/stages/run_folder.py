@@ -14,8 +14,10 @@ FROZEN_SECTIONS = (
     "autoencoder",
     "denoiser",
     "diffusion",
+    "alignment",
     "train_autoencoder",
     "train_diffusion",
+    "train_alignment",
 )
 CHANGEABLE_KEYS = (
     "micro_batch",

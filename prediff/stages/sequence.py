@@ -21,12 +21,15 @@ from prediff.stages.cache_latents import cache_latents, open_latents
 from prediff.stages.evaluate import evaluate, is_evaluated
 from prediff.stages.forecast import chosen_cases, forecast, provenance
 from prediff.stages.forecast_file import is_forecast_of
+from prediff.stages.guidance import is_guided
 from prediff.stages.open_data import make_synthetic_data, open_split
 from prediff.stages.resume import is_restarted
 from prediff.stages.run_folder import RunFolder
 from prediff.stages.stopping import raise_if_asked
+from prediff.stages.train_alignment import train_alignment
 from prediff.stages.train_autoencoder import train_autoencoder
 from prediff.stages.train_diffusion import train_diffusion
+from prediff.stages.trained_networks import is_imported
 from prediff.stages.training import total_steps
 from prediff.verification.headline import skill_table
 
@@ -41,11 +44,13 @@ class Stage:
         name: as `prediff status` shows it.
         is_done: whether what it makes is whole, and made from what is there now.
         run: does what is missing; every rank calls it.
+        is_wanted: whether the configuration needs it when nobody asks for it by name.
     """
 
     name: str
     is_done: Callable[[RunFolder, Config], bool]
     run: Callable[[RunFolder, Config, Runtime, StopRequest, Say], None]
+    is_wanted: Callable[[Config], bool] = lambda config: True
 
 
 def check_ranks(config: Config, *, ranks: int) -> None:
@@ -54,7 +59,9 @@ def check_ranks(config: Config, *, ranks: int) -> None:
     Raises:
         UserError: naming the setting, and numbers that work.
     """
-    for section in ("train_autoencoder", "train_diffusion"):
+    for section in ("train_autoencoder", "train_diffusion", "train_alignment"):
+        if section == "train_alignment" and not is_guided(config):
+            continue
         settings = getattr(config, section)
         pipeline = config.parallel.pipeline if section == "train_diffusion" else 1
         try:
@@ -66,7 +73,7 @@ def check_ranks(config: Config, *, ranks: int) -> None:
 def first_unfinished(folder: RunFolder, config: Config) -> str | None:
     """Return the name of the first stage that has something to do, or None."""
     for stage in STAGES:
-        if not stage.is_done(folder, config):
+        if stage.is_wanted(config) and not stage.is_done(folder, config):
             return stage.name
     return None
 
@@ -86,7 +93,7 @@ def run_stages(
         Stopped: asked to stop; all that was made stays.
     """
     for stage in STAGES:
-        if names is not None and stage.name not in names:
+        if not (stage.is_wanted(config) if names is None else stage.name in names):
             continue
         progress = Progress(
             stage.name, total=1, done=0, samples_per_step=1, on_rank_zero=runtime.is_first
@@ -120,8 +127,11 @@ def _trained(stage: str, section: str) -> Callable[[RunFolder, Config], bool]:
         with open_split(folder, config, "train") as windows:
             samples = windows.frame_count if stage == "autoencoder" else len(windows)
         newest = find_latest(folder.checkpoints(stage))
+        if newest is None:
+            return False
+        state = read_state(newest)
         wanted = total_steps(getattr(config, section), num_samples=samples)
-        return newest is not None and read_state(newest)["step"] >= wanted
+        return is_imported(state) or state["step"] >= wanted
 
     return is_done
 
@@ -178,6 +188,14 @@ STAGES = (
         lambda folder, config, runtime, stop, say: train_diffusion(
             folder, config, runtime, stop=stop
         ),
+    ),
+    Stage(
+        "alignment",
+        _trained("alignment", "train_alignment"),
+        lambda folder, config, runtime, stop, say: train_alignment(
+            folder, config, runtime, stop=stop
+        ),
+        is_wanted=is_guided,
     ),
     Stage(
         "forecast",

@@ -13,8 +13,12 @@ from prediff.config import Config
 from prediff.data.augmentation import AugmentationMode, augment
 from prediff.data.dataset import RadarWindows
 from prediff.models import build_autoencoder
+from prediff.models.adversarial_loss import DiscriminatorLoss, GeneratorLoss
+from prediff.models.autoencoder import Autoencoder
+from prediff.models.discriminator import PatchDiscriminator, RankMean
 from prediff.models.reconstruction_loss import ReconstructionLoss
 from prediff.pictures.frame_rows import frame_rows
+from prediff.stages.adversarial_step import AdversarialStep
 from prediff.stages.open_data import open_split
 from prediff.stages.run_folder import RunFolder
 from prediff.stages.training import TrainingStage, accumulation, train
@@ -71,6 +75,77 @@ class FrameBatches:
         return frames, noise
 
 
+class AdversarialBatches:
+    """The same inputs and the adversary's weight ``[B]``: 0 before its first step, then 1."""
+
+    def __init__(self, batches: FrameBatches, *, start_step: int) -> None:
+        self._batches, self._start_step = batches, start_step
+
+    def __call__(
+        self, positions: np.ndarray, samples: np.ndarray, step: int
+    ) -> tuple[np.ndarray, ...]:
+        """Return (frames, noise, adversarial weight); arguments as in `FrameBatches`."""
+        weight = np.full(len(positions), step >= self._start_step, np.float32)
+        return (*self._batches(positions, samples, step), weight)
+
+
+def build_step(
+    autoencoder: Autoencoder, config: Config, *, data_group: str | None = None, data_size: int = 1
+) -> TrainStep | AdversarialStep:
+    """Return the step that trains an autoencoder, with a discriminator if one is configured.
+
+    Args:
+        autoencoder: the network to train.
+        data_group: communication group of the data-parallel ranks, None for one process.
+        data_size: ranks in it.
+    """
+    settings = config.train_autoencoder
+    shared = {
+        "accumulation": accumulation(settings, data_ranks=data_size),
+        "data_group": data_group,
+        "data_size": data_size,
+        "weight_decay": settings.weight_decay,
+        "ema_decay": None,
+    }
+    own = {
+        "parameters": dict(autoencoder.parameters_and_names()),
+        "betas": settings.betas,
+        "max_norm": settings.gradient_clip,
+    }
+    adversarial = settings.adversarial
+    if adversarial.start_step is None:
+        loss = ReconstructionLoss(autoencoder, kl_weight=settings.kl_weight).set_train(True)
+        return TrainStep(loss, scalar_names=SCALAR_NAMES, **own, **shared)
+    reduce_mean = RankMean(group=data_group, size=data_size) if data_group is not None else None
+    discriminator = PatchDiscriminator(
+        base_width=adversarial.base_width, reduce_mean=reduce_mean, seed=config.seed
+    )
+    generator_loss = GeneratorLoss(
+        autoencoder,
+        discriminator,
+        kl_weight=settings.kl_weight,
+        discriminator_weight=adversarial.weight,
+        reduce_mean=reduce_mean,
+    )
+    return AdversarialStep(
+        TrainStep(
+            generator_loss.set_train(True),
+            scalar_names=(*SCALAR_NAMES, "generator_score", "adaptive_weight"),
+            **own,
+            **shared,
+        ),
+        TrainStep(
+            DiscriminatorLoss(autoencoder, discriminator).set_train(True),
+            dict(discriminator.parameters_and_names()),
+            scalar_names=("real_score", "reconstruction_score"),
+            betas=adversarial.betas,
+            max_norm=adversarial.gradient_clip,
+            **{**shared, "weight_decay": 0.0},
+        ),
+        discriminator_rate=adversarial.learning_rate,
+    )
+
+
 def train_autoencoder(
     folder: RunFolder, config: Config, runtime: Runtime, *, stop: StopRequest
 ) -> None:
@@ -83,25 +158,16 @@ def train_autoencoder(
     settings = config.train_autoencoder
     mesh = make_mesh(ranks=runtime.place.size, global_batch=settings.global_batch)
     autoencoder = build_autoencoder(config)
+    step = build_step(autoencoder, config, data_group=runtime.data_group(mesh), data_size=mesh.data)
     loss = ReconstructionLoss(autoencoder, kl_weight=settings.kl_weight)
-    loss.set_train(True)
-    step = TrainStep(
-        loss,
-        dict(autoencoder.parameters_and_names()),
-        scalar_names=SCALAR_NAMES,
-        accumulation=accumulation(settings, data_ranks=mesh.data),
-        data_group=runtime.data_group(mesh),
-        data_size=mesh.data,
-        weight_decay=settings.weight_decay,
-        max_norm=settings.gradient_clip,
-        ema_decay=None,
-    )
     with (
         open_split(folder, config, "train") as frames,
         open_split(folder, config, "validation") as validation,
     ):
         chosen = np.linspace(0, validation.frame_count - 1, VALIDATION_FRAMES).astype(int)
         fixed = FrameBatches(validation, config, augmentation="none")
+        batches = FrameBatches(frames, config, augmentation=settings.augmentation)
+        start_step = settings.adversarial.start_step
 
         def validate() -> dict[str, float]:
             return mean_over_batches(
@@ -130,7 +196,9 @@ def train_autoencoder(
                 settings=settings,
                 step=step,
                 num_samples=frames.frame_count,
-                make_inputs=FrameBatches(frames, config, augmentation=settings.augmentation),
+                make_inputs=batches
+                if start_step is None
+                else AdversarialBatches(batches, start_step=start_step),
                 validate=validate,
                 show=show,
                 best_by="loss",

@@ -45,6 +45,31 @@ def build_loss(config: Config) -> DiffusionLoss:
     )
 
 
+def build_step(
+    loss: DiffusionLoss, config: Config, *, data_group: str | None = None, data_size: int = 1
+) -> TrainStep:
+    """Return the step that trains a denoiser.
+
+    Args:
+        loss: with the network to train, from `build_loss`.
+        data_group: communication group of the data-parallel ranks, None for one process.
+        data_size: ranks in it.
+    """
+    settings = config.train_diffusion
+    loss.set_train(True)
+    return TrainStep(
+        loss,
+        {name: p for name, p in loss.parameters_and_names() if p.requires_grad},
+        scalar_names=SCALAR_NAMES,
+        accumulation=accumulation(settings, data_ranks=data_size),
+        data_group=data_group,
+        data_size=data_size,
+        weight_decay=settings.weight_decay,
+        max_norm=settings.gradient_clip,
+        ema_decay=settings.ema_decay,
+    )
+
+
 class DenoiserBatches:
     """Makes the inputs of the loss Cell for any global samples, whichever rank asks."""
 
@@ -114,18 +139,7 @@ def train_diffusion(
         training = latents_of(windows, scale=scale)
         validation = latents_of(validation_windows, scale=scale)
         loss = build_loss(config)
-        loss.set_train(True)
-        step = TrainStep(
-            loss,
-            {name: p for name, p in loss.parameters_and_names() if p.requires_grad},
-            scalar_names=SCALAR_NAMES,
-            accumulation=accumulation(settings, data_ranks=mesh.data),
-            data_group=runtime.data_group(mesh),
-            data_size=mesh.data,
-            weight_decay=settings.weight_decay,
-            max_norm=settings.gradient_clip,
-            ema_decay=settings.ema_decay,
-        )
+        step = build_step(loss, config, data_group=runtime.data_group(mesh), data_size=mesh.data)
         chosen = np.linspace(0, len(validation) - 1, VALIDATION_WINDOWS).astype(int)
 
         def validate() -> dict[str, float]:

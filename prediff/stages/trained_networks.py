@@ -1,7 +1,9 @@
 """The trained networks of a run, as later stages use them; each error names the missing command."""
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import mindspore as ms
 import numpy as np
@@ -11,12 +13,14 @@ from hpc.checkpoint.format import Checkpoint, read_checkpoint
 from hpc.checkpoint.store import find_latest
 from hpc.errors import UserError
 from prediff.config import Config
-from prediff.models import build_autoencoder, build_denoiser
+from prediff.models import build_alignment, build_autoencoder, build_denoiser
+from prediff.models.alignment_network import AlignmentNetwork
 from prediff.models.autoencoder import Autoencoder
 from prediff.stages.run_folder import RunFolder
 
 AUTOENCODER = "autoencoder"
 DIFFUSION = "diffusion"
+ALIGNMENT = "alignment"
 
 
 def newest_checkpoint(folder: RunFolder, stage: str) -> Path:
@@ -29,9 +33,14 @@ def newest_checkpoint(folder: RunFolder, stage: str) -> Path:
     if found is None:
         raise UserError(
             f"run {folder.name} has no trained {stage}: "
-            f"run `prediff train {stage} --name {folder.name}` first"
+            f"run `prediff train {stage} --name {folder.name}` first, or `prediff convert import`"
         )
     return found
+
+
+def is_imported(state: Mapping[str, Any]) -> bool:
+    """Return whether a checkpoint came from elsewhere and its stage therefore counts as done."""
+    return "imported" in state
 
 
 def weights_sha256(checkpoint: Path, group: str) -> str:
@@ -71,6 +80,15 @@ def load_denoiser(folder: RunFolder, config: Config, *, weights: str) -> tuple[n
     set_weights(denoiser, checkpoint.arrays[group], prefix="denoiser.")
     denoiser.set_train(False)
     return denoiser, checkpoint
+
+
+def load_alignment(folder: RunFolder, config: Config) -> tuple[AlignmentNetwork, Checkpoint]:
+    """Return the run's trained alignment network in evaluation mode, and its checkpoint."""
+    checkpoint = read_checkpoint(newest_checkpoint(folder, ALIGNMENT))
+    alignment = build_alignment(config)
+    set_weights(alignment, checkpoint.arrays["model"], prefix="")
+    alignment.set_train(False)
+    return alignment, checkpoint
 
 
 def weights_group(weights: str) -> str:
