@@ -247,6 +247,11 @@ class Config(Section):
     def window_frames(self) -> int:
         return self.data.context_frames + self.data.forecast_frames
 
+    @property
+    def is_guided(self) -> bool:
+        """Whether the forecasts are steered towards some mean intensity."""
+        return self.forecast.guidance.source != "none"
+
     @model_validator(mode="after")
     def _check_across_sections(self) -> "Config":
         factor = 2 ** (len(self.autoencoder.widths) - 1)
@@ -261,11 +266,7 @@ class Config(Section):
                 f"{self.diffusion.noise_steps}"
             )
         guidance, members = self.forecast.guidance, self.forecast.ensemble_members
-        if (
-            guidance.source != "none"
-            and guidance.coupling == "reference"
-            and members > self.forecast.batch
-        ):
+        if self.is_guided and guidance.coupling == "reference" and members > self.forecast.batch:
             raise ValueError(
                 f"forecast.guidance.coupling reference needs the {members} members of a case in "
                 f"one batch: raise forecast.batch ({self.forecast.batch}), or use per_sample"

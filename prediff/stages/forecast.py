@@ -21,7 +21,6 @@ from prediff.diffusion import Sampler, sample_ensemble
 from prediff.stages.forecast_file import Case, is_forecast_of, write_forecast
 from prediff.stages.guidance import (
     guidance_provenance,
-    is_guided,
     load_guidance,
     requested_intensity,
 )
@@ -109,7 +108,7 @@ class Forecaster:
         self._decoder: nn.Cell = autoencoder.decoder
         self._scale = float(checkpoint.state["latent_scale"])
         guidance = None
-        if is_guided(config):
+        if config.is_guided:
             guidance, aligned = load_guidance(folder, config, latent_scale=self._scale)
             self._climatology = aligned.state.get("climatology")
         self._sampler = Sampler(
@@ -126,7 +125,7 @@ class Forecaster:
             window_THW1: frames ``[T, H, W, 1]``, context and truth; only ``oracle`` looks at the
                 truth.
         """
-        if not is_guided(self._config):
+        if not self._config.is_guided:
             return None
         frames = self._config.data.context_frames
         return requested_intensity(

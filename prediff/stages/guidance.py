@@ -21,11 +21,6 @@ from prediff.stages.trained_networks import (
 MODEL = "PreDiff"
 
 
-def is_guided(config: Config) -> bool:
-    """Return whether the forecasts are steered towards some mean intensity."""
-    return config.forecast.guidance.source != "none"
-
-
 def system_name(config: Config) -> str:
     """Return what tables and pictures call the forecasts; one that saw the truth says so."""
     guidance = config.forecast.guidance
@@ -48,7 +43,7 @@ def guidance_provenance(folder: RunFolder, config: Config) -> dict[str, str | in
         UserError: guidance without a trained alignment network.
     """
     settings = config.forecast.guidance
-    if not is_guided(config):
+    if not config.is_guided:
         return {"guidance": "none"}
     checkpoint = newest_checkpoint(folder, ALIGNMENT)
     found: dict[str, str | int | float] = {

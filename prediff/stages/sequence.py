@@ -18,10 +18,10 @@ from hpc.runtime import Runtime
 from hpc.stop import StopRequest
 from prediff.config import Config
 from prediff.stages.cache_latents import cache_latents, open_latents
+from prediff.stages.completion import is_trained, total_steps
 from prediff.stages.evaluate import evaluate, is_evaluated
 from prediff.stages.forecast import chosen_cases, forecast, provenance
 from prediff.stages.forecast_file import is_forecast_of
-from prediff.stages.guidance import is_guided
 from prediff.stages.open_data import make_synthetic_data, open_split
 from prediff.stages.resume import is_restarted
 from prediff.stages.run_folder import RunFolder
@@ -29,8 +29,6 @@ from prediff.stages.stopping import raise_if_asked
 from prediff.stages.train_alignment import train_alignment
 from prediff.stages.train_autoencoder import train_autoencoder
 from prediff.stages.train_diffusion import train_diffusion
-from prediff.stages.trained_networks import is_imported
-from prediff.stages.training import total_steps
 from prediff.verification.headline import skill_table
 
 Say = Callable[[str], None]
@@ -60,7 +58,7 @@ def check_ranks(config: Config, *, ranks: int) -> None:
         UserError: naming the setting, and numbers that work.
     """
     for section in ("train_autoencoder", "train_diffusion", "train_alignment"):
-        if section == "train_alignment" and not is_guided(config):
+        if section == "train_alignment" and not config.is_guided:
             continue
         settings = getattr(config, section)
         pipeline = config.parallel.pipeline if section == "train_diffusion" else 1
@@ -129,9 +127,8 @@ def _trained(stage: str, section: str) -> Callable[[RunFolder, Config], bool]:
         newest = find_latest(folder.checkpoints(stage))
         if newest is None:
             return False
-        state = read_state(newest)
-        wanted = total_steps(getattr(config, section), num_samples=samples)
-        return is_imported(state) or state["step"] >= wanted
+        total = total_steps(getattr(config, section), num_samples=samples)
+        return is_trained(read_state(newest), total=total)
 
     return is_done
 
@@ -195,7 +192,7 @@ STAGES = (
         lambda folder, config, runtime, stop, say: train_alignment(
             folder, config, runtime, stop=stop
         ),
-        is_wanted=is_guided,
+        is_wanted=lambda config: config.is_guided,
     ),
     Stage(
         "forecast",

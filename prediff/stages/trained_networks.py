@@ -1,9 +1,7 @@
 """The trained networks of a run, as later stages use them; each error names the missing command."""
 
 import hashlib
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import mindspore as ms
 import numpy as np
@@ -36,11 +34,6 @@ def newest_checkpoint(folder: RunFolder, stage: str) -> Path:
             f"run `prediff train {stage} --name {folder.name}` first, or `prediff convert import`"
         )
     return found
-
-
-def is_imported(state: Mapping[str, Any]) -> bool:
-    """Return whether a checkpoint came from elsewhere and its stage therefore counts as done."""
-    return "imported" in state
 
 
 def weights_sha256(checkpoint: Path, group: str) -> str:

@@ -23,6 +23,7 @@ from hpc.step import STOP_VOTES, StepReport, TrainStep
 from hpc.stop import StopRequest
 from prediff.config import Config
 from prediff.config.schema import Training
+from prediff.stages.completion import total_steps
 from prediff.stages.resume import restore, training_state
 from prediff.stages.run_folder import RunFolder
 from prediff.stages.stopping import Stopped
@@ -61,14 +62,6 @@ class TrainingStage:
     best_by: str
     show: Callable[[Board, int], None] = _no_pictures
     extra_state: dict[str, Any] = field(default_factory=dict)
-
-
-def total_steps(settings: Training, *, num_samples: int) -> int:
-    """Return the optimizer steps of a stage (MODEL 4.4: whole batches of all epochs)."""
-    amount, unit = settings.duration.split()
-    if unit == "steps":
-        return int(amount)
-    return max(1, int(amount) * num_samples // settings.global_batch)
 
 
 def accumulation(settings: Training, *, data_ranks: int) -> int:
