@@ -1,0 +1,225 @@
+"""Time the native cuboid attention against the reference composition, and estimate the Ascend one.
+
+    OMP_NUM_THREADS=2 python -m profiling.benchmarks.cuboid_attention --batches 1 4 16
+    python -m profiling.benchmarks.cuboid_attention --ascend
+    python -m profiling.benchmarks.cuboid_attention --picture docs/benchmarks/cuboid-attention.svg
+
+All numbers of a table come from one process; ratios mean more than times on a busy machine. The
+Ascend numbers are the referee's estimate from documented and assumed costs, not measurements.
+"""
+
+import argparse
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import mindspore as ms
+import numpy as np
+from mindspore import Tensor, nn, ops
+
+from hpc.ops.cuboid_attention.emulated import EmulatedCuboidAttention, last_report
+from hpc.ops.cuboid_attention.geometry import cuboid_geometry
+from hpc.ops.cuboid_attention.op import CuboidAttention
+
+ASCEND_MEMORY_GB_S = 1600.0
+ASCEND_VECTOR_GFLOP_S = 11_060.0  # 48 vector units, 64 float lanes, 2 operations, 1.8 GHz
+
+
+@dataclass(frozen=True)
+class Shape:
+    """One attention of PreDiff's denoiser: grid (T, H, W), axis, heads h and their width D."""
+
+    name: str
+    grid: tuple[int, int, int]
+    axis: int
+    heads: int
+    width: int
+
+    @property
+    def length(self) -> int:
+        return self.grid[self.axis]
+
+    def geometry(self):
+        cuboid = [1, 1, 1]
+        cuboid[self.axis] = self.length
+        return cuboid_geometry(data=self.grid, cuboid_size=tuple(cuboid))
+
+    def operands(self, batch: int, dtype) -> tuple[Tensor, Tensor, Tensor]:
+        """Return qkv, table, dout of standard normals."""
+        rng = np.random.default_rng(0)
+        qkv = rng.normal(size=(batch, *self.grid, 3, self.heads, self.width)).astype(dtype)
+        table = rng.normal(size=(2 * self.length - 1, self.heads)).astype(np.float32)
+        dout = rng.normal(size=(batch, *self.grid, self.heads * self.width)).astype(dtype)
+        return Tensor(qkv), Tensor(table), Tensor(dout)
+
+    def flops(self, batch: int, *, gradient: bool) -> float:
+        """Return the operations of the products: two forward, five in the gradient."""
+        products = 5 if gradient else 2
+        return products * 2.0 * batch * np.prod(self.grid) * self.length * self.heads * self.width
+
+    def least_bytes(self, batch: int, element: int, *, gradient: bool) -> float:
+        """Return what must move: qkv in and out out; in the gradient dqkv and dout as well."""
+        channels = batch * np.prod(self.grid) * self.heads * self.width * element
+        return float(channels * (7 if gradient else 4))
+
+
+SHAPES = [
+    Shape("level 0, time", (13, 16, 16), 0, 4, 64),
+    Shape("level 0, width", (13, 16, 16), 2, 4, 64),
+    Shape("level 1, time", (13, 8, 8), 0, 4, 128),
+    Shape("level 1, width", (13, 8, 8), 2, 4, 128),
+]
+
+
+class WithGradient(nn.Cell):
+    """``construct(qkv, table, dout) -> (dqkv, dtable)`` of an attention Cell."""
+
+    def __init__(self, attention: nn.Cell):
+        super().__init__()
+        self.gradient = ops.GradOperation(get_all=True, sens_param=True)
+        self.attention = attention
+
+    def construct(self, qkv, table, dout):
+        return self.gradient(self.attention)(qkv, table, dout)
+
+
+def median_seconds(repeats: int, call: Callable, *arguments) -> float:
+    """Return the median time of a call, with its first result on the host, after one warm-up."""
+    times = []
+    for _ in range(repeats + 1):
+        start = time.perf_counter()
+        result = call(*arguments)
+        first = result[0] if isinstance(result, tuple) else result
+        if isinstance(first, Tensor):
+            first.asnumpy()
+        times.append(time.perf_counter() - start)
+    return float(np.median(times[1:]))
+
+
+def native_rows(batches: list[int], repeats: int) -> list[tuple]:
+    """Return (shape, batch, forward native, reference, with gradient native, reference), seconds.
+
+    "With gradient" is one call of the gradient: its forward part is computed again inside it.
+    """
+    rows = []
+    for batch in batches:
+        for shape in SHAPES:
+            qkv, table, dout = shape.operands(batch, np.float32)
+            times = []
+            for backend in ("native", "reference"):
+                cell = CuboidAttention(
+                    shape.geometry(), heads=shape.heads, width=shape.width, backend=backend
+                )
+                gradient = WithGradient(cell)
+                times.append(median_seconds(repeats, cell, qkv, table))
+                times.append(median_seconds(repeats, gradient, qkv, table, dout))
+            rows.append((shape, batch, times[0], times[2], times[1], times[3]))
+    return rows
+
+
+def ascend_rows() -> list[tuple[Shape, bool, dict]]:
+    """Return (shape, whether gradient, the referee's report) at batch 1 in float16."""
+    rows = []
+    for shape in SHAPES:
+        cell = EmulatedCuboidAttention(shape.geometry(), scale=shape.width**-0.5)
+        qkv, table, dout = shape.operands(1, np.float16)
+        nothing = Tensor(np.zeros(1, np.float32))
+        cell(qkv, table, nothing).asnumpy()
+        rows.append((shape, False, last_report()))
+        gradient = ops.GradOperation(get_all=True, sens_param=True)(cell)
+        gradient(qkv, table, nothing, dout)[0].asnumpy()
+        rows.append((shape, True, last_report()))
+    return rows
+
+
+def host_peaks() -> tuple[float, float]:
+    """Return (GFLOP/s of a float32 matrix product, GB/s of a copy) of numpy in this process."""
+    a = np.ones((1536, 1536), np.float32)
+    peak = 2 * 1536**3 / median_seconds(5, np.matmul, a, a) / 1e9
+    source, target = np.ones(2**25, np.float32), np.empty(2**25, np.float32)
+    copied = 2 * source.nbytes / median_seconds(5, np.copyto, target, source) / 1e9
+    return peak, copied
+
+
+def print_native(rows: list[tuple]) -> None:
+    """Print the native table in Markdown."""
+    print("| shape | batch | forward ms | reference | times | gradient ms | reference | times |")
+    print("|---|---|---|---|---|---|---|---|")
+    for shape, batch, forward, plain, gradient, plain_gradient in rows:
+        print(
+            f"| {shape.name} | {batch} | {1e3 * forward:.1f} | {1e3 * plain:.1f} "
+            f"| {plain / forward:.1f} | {1e3 * gradient:.1f} | {1e3 * plain_gradient:.1f} "
+            f"| {plain_gradient / gradient:.1f} |"
+        )
+
+
+def print_ascend(rows: list[tuple[Shape, bool, dict]]) -> None:
+    """Print the table of estimates in Markdown."""
+    print(
+        "| shape | pass | estimate us | memory floor us | times | V busy | conflicts | barriers |"
+    )
+    print("|---|---|---|---|---|---|---|---|")
+    for shape, gradient, report in rows:
+        floor = shape.least_bytes(1, 2, gradient=gradient) / ASCEND_MEMORY_GB_S / 1e3
+        busy = report["pipes"]["V"]["busy_cycles"]
+        print(
+            f"| {shape.name} | {'gradient' if gradient else 'forward'} "
+            f"| {report['microseconds']:.1f} | {floor:.1f} | {report['microseconds'] / floor:.1f} "
+            f"| {busy / report['cycles']:.0%} | {report['conflict_cycles'] / report['cycles']:.0%} "
+            f"| {report['barriers']} |"
+        )
+
+
+def draw(path: str, rows: list[tuple], estimates: list[tuple[Shape, bool, dict]]) -> None:
+    """Draw both rooflines: this host as measured, 910B2 from published peaks and estimates."""
+    from matplotlib import pyplot as plt
+
+    peak, bandwidth = host_peaks()
+    machines = [
+        ("this host, float32, measured", peak, bandwidth, 4),
+        (
+            "Ascend 910B2 vector units, float16 in, estimated",
+            ASCEND_VECTOR_GFLOP_S,
+            ASCEND_MEMORY_GB_S,
+            2,
+        ),
+    ]
+    figure, panels = plt.subplots(1, 2, figsize=(11, 4), layout="constrained")
+    for panel, (title, flops, gigabytes, element) in zip(panels, machines, strict=True):
+        intensity = np.geomspace(0.5, 100)
+        panel.loglog(intensity, np.minimum(flops, intensity * gigabytes), "k")
+        for shape in SHAPES:
+            for gradient, marker in ((False, "o"), (True, "s")):
+                work = shape.flops(1, gradient=gradient)
+                x = work / shape.least_bytes(1, element, gradient=gradient)
+                if element == 4:
+                    row = next(r for r in rows if r[0] == shape and r[1] == 1)
+                    seconds = row[4] if gradient else row[2]
+                else:
+                    report = next(r for s, g, r in estimates if s == shape and g == gradient)
+                    seconds = report["microseconds"] / 1e6
+                label = f"{shape.name}, {'gradient' if gradient else 'forward'}"
+                panel.loglog(x, work / seconds / 1e9, marker, label=label)
+        panel.set(title=title, xlabel="operations a byte", ylabel="GFLOP/s")
+    panels[1].legend(fontsize=7)
+    figure.savefig(path)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--batches", type=int, nargs="+", default=[1, 4, 16])
+    parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--ascend", action="store_true", help="only the estimates for 910B2")
+    parser.add_argument("--picture", help="draw the rooflines at batch 1 into this file")
+    chosen = parser.parse_args()
+    ms.set_context(mode=ms.GRAPH_MODE)
+    if chosen.ascend:
+        print_ascend(ascend_rows())
+    elif chosen.picture:
+        draw(chosen.picture, native_rows([1], chosen.repeats), ascend_rows())
+    else:
+        print_native(native_rows(chosen.batches, chosen.repeats))
+
+
+if __name__ == "__main__":
+    main()
