@@ -1,6 +1,7 @@
 """The device and the other ranks: the one file, beside hpc/ops, that knows where it runs."""
 
 import os
+import pickle
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -41,9 +42,11 @@ class Runtime:
         """Return every rank's value, in rank order."""
         if self.world_group is None:
             return [value]
+        # As bytes: MindSpore refuses objects that are not built of Python's own types. The ranks of
+        # a job trust each other.
         values: list[Any] = [None] * self.place.size
-        ms.mint.distributed.all_gather_object(values, value, group=self.world_group)
-        return values
+        ms.mint.distributed.all_gather_object(values, pickle.dumps(value), group=self.world_group)
+        return [pickle.loads(each) for each in values]
 
     def broadcast_object(self, value: Any, *, source: int = 0) -> Any:
         """Return the source rank's value."""
