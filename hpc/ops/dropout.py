@@ -14,6 +14,8 @@ import numpy as np
 from mindspore import Tensor, nn, ops
 
 from hpc.errors import UserError
+from hpc.ops.fused import fused_or_none
+from hpc.ops.native.elementwise import NativeKeyedDropout
 
 _STEP = 0x9E3779B9  # 2**32 / golden ratio: successive multiples are spread evenly
 _MIX_1, _MIX_2 = 0x7FEB352D, 0x846CA68B  # Wellons 2018, "lowbias32"
@@ -58,15 +60,25 @@ class KeyedDropout(nn.Cell):
         # A uniform int32 lies below this with probability p.
         self.threshold = _signed(round(p * 2**32) - 2**31)
         self.layer = 0
+        self.fused = fused_or_none(lambda: NativeKeyedDropout(p=p)) if p > 0 else None
 
     def construct(self, x, key):
-        factor = self.factor(key, x.shape[1:])
-        return x if factor is None else x * factor.astype(x.dtype)
+        if self.p == 0 or key is None or not self.training:
+            return x
+        if self.fused is not None and x.dtype == ms.float32:
+            return self.fused(x, ops.bitwise_xor(key, self.layer))
+        return x * self._factor_by_operations(key, x.shape[1:]).astype(x.dtype)
 
     def factor(self, key, shape):
         """Return float32 `[B, *shape]`, 0 or 1/(1-p), or None where nothing is dropped."""
         if self.p == 0 or key is None or not self.training:
             return None
+        if self.fused is not None:
+            ones = ops.ones((key.shape[0], *shape), ms.float32)
+            return self.fused(ones, ops.bitwise_xor(key, self.layer))
+        return self._factor_by_operations(key, shape)
+
+    def _factor_by_operations(self, key, shape):
         columns = shape[-1]
         rows = 1
         for size in shape[:-1]:

@@ -16,7 +16,10 @@ def mask(keys, shape, *, p=0.1, layer=77):
     cell = KeyedDropout(p)
     cell.layer = layer
     cell.set_train()
-    factor = cell.factor(ms.Tensor(np.array(keys, np.int32)), shape).asnumpy()
+    keys = ms.Tensor(np.array(keys, np.int32))
+    factor = cell.factor(keys, shape).asnumpy()
+    cell.fused = None
+    np.testing.assert_array_equal(cell.factor(keys, shape).asnumpy(), factor)
     kept = np.unique(factor[factor > 0])
     np.testing.assert_allclose(kept, [1 / (1 - p)], rtol=1e-6)
     return factor == 0
