@@ -79,6 +79,7 @@ def _read_yaml(path: Path) -> tuple[dict[str, Any], dict[tuple[str, ...], int]]:
     if not isinstance(values, dict):
         raise UserError(f"{path} must hold sections with keys, found {type(values).__name__}")
     lines: dict[tuple[str, ...], int] = {}
+    assert tree is not None, "a file with values has a tree"
     _collect_lines(tree, (), lines)
     return values, lines
 

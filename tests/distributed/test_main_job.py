@@ -1,0 +1,166 @@
+"""The newcomer's command, small: all stages in two processes, again, and with bad input."""
+
+import json
+import os
+import re
+import subprocess
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from prediff.data.synthesize import Recipe, synthesize
+
+ROOT = Path(__file__).parents[2]
+SMALLEST = [
+    "data.frame_size=32",
+    "data.synthetic.train_events=8",
+    "data.synthetic.test_events=3",
+    "autoencoder.widths=[8,8]",
+    "autoencoder.latent_channels=4",
+    "autoencoder.norm_groups=4",
+    "denoiser.base_width=8",
+    "denoiser.depths=[1]",
+    "train_autoencoder.duration=4 steps",
+    "train_autoencoder.global_batch=4",
+    "train_diffusion.duration=4 steps",
+    "train_diffusion.global_batch=4",
+    "train_diffusion.log_every=1",
+    "forecast.cases=2",
+    "forecast.steps=2",
+    "forecast.ensemble_members=2",
+]
+
+pytestmark = pytest.mark.slow
+
+
+def msrun_8p(folder: Path, *arguments: str, workers: int = 2) -> subprocess.CompletedProcess:
+    settings = [part for text in SMALLEST for part in ("--set", text)]
+    return subprocess.run(
+        ["bash", str(ROOT / "launch" / "msrun_8p.sh"), *settings, *arguments],
+        cwd=folder,
+        env={**os.environ, "WORKERS": str(workers), "COLUMNS": "160"},
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory) -> tuple[Path, subprocess.CompletedProcess]:
+    folder = tmp_path_factory.mktemp("main_job")
+    job = msrun_8p(folder, "--name", "first")
+    assert job.returncode == 0, job.stdout[-3000:] + job.stderr[-3000:]
+    return folder, job
+
+
+def test_the_job_ends_with_scores_and_says_where_things_are(finished):
+    folder, job = finished
+    assert "fair CRPS" in job.stdout
+    assert "persistence" in job.stdout
+    assert "tensorboard --logdir runs" in job.stdout
+    run = folder / "runs" / "first"
+    for made in (
+        "config.yaml",
+        "data/CATALOG.csv",
+        "autoencoder/checkpoints/step_00000004/model.safetensors",
+        "diffusion/checkpoints/step_00000004/ema.safetensors",
+        "evaluation/report.html",
+        "evaluation/scores.csv",
+        "log/rank_0.log",
+        "log/rank_1.log",
+    ):
+        assert (run / made).exists(), made
+    assert len(list((run / "forecast").glob("*.nc"))) == 2
+    assert len(list((run / "evaluation").glob("*.gif"))) == 2
+
+
+def test_rank_0_shows_progress(finished):
+    _, job = finished
+    assert re.search(r"diffusion  step 4/4  loss \S+ .*samples/s", job.stdout)
+    assert "compiled" in job.stdout
+
+
+def test_a_second_run_of_the_finished_job_is_quick_and_trains_nothing(finished):
+    folder, _ = finished
+    before = (folder / "runs/first/diffusion/checkpoints/step_00000004/manifest.json").stat()
+    began = time.monotonic()
+    job = msrun_8p(folder, "--name", "first")
+    assert job.returncode == 0, job.stderr
+    assert time.monotonic() - began < 60
+    assert "fair CRPS" in job.stdout
+    after = (folder / "runs/first/diffusion/checkpoints/step_00000004/manifest.json").stat()
+    assert after.st_mtime_ns == before.st_mtime_ns
+
+
+def test_tensorboard_shows_the_runs_curves(finished):
+    folder, _ = finished
+    port = 16006
+    board = subprocess.Popen(
+        ["tensorboard", "--logdir", "runs", "--port", str(port), "--host", "127.0.0.1"],
+        cwd=folder,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        runs = _answer(f"http://127.0.0.1:{port}/data/runs", lambda found: len(found) >= 3)
+        assert {"first/autoencoder", "first/diffusion", "first/evaluation"} <= set(runs)
+        tags = _answer(f"http://127.0.0.1:{port}/data/plugin/scalars/tags", bool)
+        for tag in ("loss", "learning_rate", "grad_norm", "samples_per_second", "compile_seconds"):
+            assert f"diffusion/{tag}" in tags["first/diffusion"]
+        images = _answer(f"http://127.0.0.1:{port}/data/plugin/images/tags", bool)
+        assert any(tag.startswith("forecast/") for tag in images["first/evaluation"])
+    finally:
+        board.terminate()
+        board.wait(timeout=30)
+
+
+def test_a_finished_run_refuses_another_configuration(finished):
+    folder, _ = finished
+    job = msrun_8p(folder, "--name", "first", "--set", "denoiser.base_width=16")
+    assert job.returncode == 2
+    assert "made with another configuration: denoiser.base_width: 8 -> 16" in job.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--data", "nowhere"], "No data at"),
+        (["--config", "nowhere.yaml"], "no configuration at nowhere.yaml"),
+        (["--set", "denoiser.base_widht=8"], "unknown key denoiser.base_widht"),
+        (["--set", "train_diffusion.global_batch=3"], "train_diffusion: a global batch of 3"),
+        (["--name", "a/b"], "--name"),
+        (["--unknown"], "No such option"),
+    ],
+)
+def test_bad_input_is_one_line_and_code_2(tmp_path, arguments, said):
+    job = msrun_8p(tmp_path, *arguments)
+    assert job.returncode == 2
+    assert said in job.stderr
+    assert "Traceback" not in job.stderr
+
+
+def test_a_truncated_file_stops_the_job_before_any_rank_starts(tmp_path):
+    data = tmp_path / "data"
+    synthesize(data, recipe=Recipe(events=8, size=32))
+    file = next(data.rglob("*.h5"))
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+    job = msrun_8p(tmp_path, "--data", str(data))
+    assert job.returncode == 2
+    assert file.name in job.stderr
+
+
+def _answer(url: str, is_there):
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            with urllib.request.urlopen(url, timeout=5) as response:
+                found = json.load(response)
+            if is_there(found):
+                return found
+        except OSError:
+            pass
+        assert time.monotonic() < deadline, f"{url} did not answer"
+        time.sleep(0.5)

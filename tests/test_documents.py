@@ -1,0 +1,58 @@
+"""Every command that the documents show is one that the software understands."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import typer
+
+from prediff.cli import app
+
+ROOT = Path(__file__).parents[1]
+DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PLACEHOLDERS = {"DIR": ".", "SEVIR_DIR": ".", "FILE": "f", "RUN": "run", "NAME": "name"}
+
+
+def shown_commands() -> list[tuple[str, str]]:
+    found = []
+    for document in DOCUMENTS:
+        text = document.read_text()
+        blocks = re.findall(r"```bash\n(.*?)```", text, flags=re.DOTALL)
+        inline = re.findall(r"`(prediff [^`\n]+)`", text)
+        lines = [line for block in blocks for line in block.replace("\\\n", " ").splitlines()]
+        for line in [*lines, *inline]:
+            if line.strip() and not line.startswith("#"):
+                found.append((document.name, line))
+    return found
+
+
+def parse(words: list[str]) -> None:
+    command, path = typer.main.get_command(app), []
+    while hasattr(command, "commands"):
+        assert words, f"{' '.join(path)} needs a subcommand"
+        assert words[0] in command.commands, f"prediff has no {' '.join([*path, words[0]])}"
+        path.append(words[0])
+        command, words = command.commands[words[0]], words[1:]
+    if "--help" not in words:
+        command.make_context(" ".join(path), list(words))
+
+
+@pytest.mark.parametrize(("document", "line"), shown_commands())
+def test_a_shown_command_parses(document, line):
+    words = [PLACEHOLDERS.get(word, word) for word in shlex.split(line, comments=True)]
+    while words and re.fullmatch(r"[A-Z_]+=.*", words[0]):
+        words = words[1:]
+    scripts = [word for word in words if word.startswith(("launch/", "profiling/", "tests/"))]
+    for script in scripts:
+        assert (ROOT / script).exists(), script
+    if "launch/msrun_8p.sh" in words:
+        parse(["launch", *words[words.index("launch/msrun_8p.sh") + 1 :]])
+    elif "prediff" in words:
+        parse(words[words.index("prediff") + 1 :])
+
+
+def test_the_readme_names_both_main_commands():
+    text = (ROOT / "README.md").read_text()
+    assert "bash launch/msrun_8p.sh\n" in text
+    assert "bash launch/test.sh\n" in text
