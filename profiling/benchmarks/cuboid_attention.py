@@ -40,9 +40,8 @@ class Shape:
         return self.grid[self.axis]
 
     def geometry(self):
-        cuboid = [1, 1, 1]
-        cuboid[self.axis] = self.length
-        return cuboid_geometry(data=self.grid, cuboid_size=tuple(cuboid))
+        t, h, w = (size if axis == self.axis else 1 for axis, size in enumerate(self.grid))
+        return cuboid_geometry(data=self.grid, cuboid_size=(t, h, w))
 
     def operands(self, batch: int, dtype) -> tuple[Tensor, Tensor, Tensor]:
         """Return qkv, table, dout of standard normals."""
@@ -55,7 +54,8 @@ class Shape:
     def flops(self, batch: int, *, gradient: bool) -> float:
         """Return the operations of the products: two forward, five in the gradient."""
         products = 5 if gradient else 2
-        return products * 2.0 * batch * np.prod(self.grid) * self.length * self.heads * self.width
+        cells = batch * int(np.prod(self.grid))
+        return products * 2.0 * cells * self.length * self.heads * self.width
 
     def least_bytes(self, batch: int, element: int, *, gradient: bool) -> float:
         """Return what must move: qkv in and out out; in the gradient dqkv and dout as well."""
