@@ -18,10 +18,14 @@ import uuid
 from collections.abc import Sequence
 from pathlib import Path
 
-from hpc.launcher import FAILED_WORKER, JOB_VARIABLE, LOG_VARIABLE, _Follower, _kill_job
+from hpc.launcher import FAILED_WORKER, _environment, _Follower, _kill_job
+from hpc.monitor.pulse import PulseWatch
+from hpc.monitor.rank_log import rank_log
 from hpc.stop import STOPPED_EXIT_CODE
 
 POLL_SECONDS = 0.5
+PULSE_SECONDS = 10
+"""How often node 0 looks for a rank that hangs: a small file a rank on the shared file system."""
 EXIT_SECONDS = 20
 """How long ranks may take to end after the first one has, before they are killed."""
 CLUSTER_SECONDS = 600
@@ -71,13 +75,6 @@ def run_node(
         "-m",
         *arguments,
     ]
-    environ = {
-        "GLOG_v": "3",
-        "MS_NODE_TIMEOUT": "30",
-        **os.environ,
-        JOB_VARIABLE: job,
-        LOG_VARIABLE: str(log_dir.resolve()),
-    }
     output = log_dir / f"msrun_node_{node}.log"
     with output.open("wb") as log:
         process = subprocess.Popen(
@@ -86,14 +83,14 @@ def run_node(
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,
             start_new_session=True,
-            env=environ,
+            env=_environment(job=job, log_dir=log_dir),
         )
     try:
         _wait(
             process,
             output,
             ranks=nodes * workers,
-            shows=log_dir / "rank_0.log" if node == 0 else None,
+            node=node,
             stop_file=stop_file,
         )
         codes = exit_codes(log_dir)
@@ -127,9 +124,9 @@ def remove_marks(log_dir: Path) -> None:
 
 
 def _wait(
-    process: subprocess.Popen, output: Path, *, ranks: int, shows: Path | None, stop_file: Path
+    process: subprocess.Popen, output: Path, *, ranks: int, node: int, stop_file: Path
 ) -> None:
-    """Return when all ranks ended, one of this node failed, or the others do not end."""
+    """Return when all ranks ended, one of this node failed, or the others do not end or hang."""
     log_dir, terms, ends = output.parent, 0, float("inf")
 
     def receive(signum: int, frame: object) -> None:
@@ -137,7 +134,8 @@ def _wait(
         terms += 1
 
     signal.signal(signal.SIGTERM, receive)
-    follower = None if shows is None else _Follower(shows)
+    pulses, next_look = PulseWatch(log_dir, ranks=ranks), time.monotonic() + PULSE_SECONDS
+    follower = _Follower(rank_log(log_dir, 0)) if node == 0 else None
     if follower and follower.path.exists():
         follower.position = follower.path.stat().st_size  # of the starts before this one
     while process.poll() is None and terms < 2 and time.monotonic() < ends:
@@ -154,6 +152,14 @@ def _wait(
         if FAILED_WORKER.search(output.read_bytes()):
             time.sleep(1)  # for what the rank has still to say
             break
+        if node == 0 and time.monotonic() > next_look:
+            next_look += PULSE_SECONDS
+            stuck = pulses.stuck_rank()
+            if stuck is not None:
+                _fail(
+                    node, log_dir, f"rank {stuck[0]} {stuck[1]}", shown=rank_log(log_dir, stuck[0])
+                )
+                break
     if follower:
         follower.copy()
 
