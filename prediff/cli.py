@@ -14,6 +14,7 @@ from prediff.commands.cache import cache_app
 from prediff.commands.convert import convert_app
 from prediff.commands.data import data_app
 from prediff.commands.slurm import run_slurm_job
+from prediff.commands.status import status
 from prediff.stages.stopping import Stopped
 
 BAD_INPUT = 2
@@ -36,6 +37,7 @@ app.add_typer(data_app, name="data")
 app.add_typer(convert_app, name="convert")
 app.command("forecast")(run.forecast)
 app.command("evaluate")(run.evaluate)
+app.command("status")(status)
 train_app.command("autoencoder")(run.train_autoencoder)
 train_app.command("diffusion")(run.train_diffusion)
 train_app.command("alignment")(run.train_alignment)

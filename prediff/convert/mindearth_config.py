@@ -63,6 +63,10 @@ _LIGHTNING = Drop("belongs to the PyTorch trainer")
 _FILES = Drop("runs/NAME holds everything; choose NAME with --name, and nothing is deleted")
 _WEIGHTS_FILE = Drop("load weights with `prediff convert`")
 _CASES = Drop("forecast.cases spreads the cases evenly over the test windows")
+_GUIDANCE = Drop(
+    "a run makes guided or plain forecasts; theirs, which use the truth, are "
+    "forecast.guidance.source=oracle with factor=2 and coupling=reference"
+)
 _PROTOCOL = Drop("evaluate.protocol names thresholds, scores and how they are counted")
 _STAGE = "train_diffusion"
 
@@ -210,8 +214,8 @@ _TABLE: dict[str, dict[str, To | Fixed | Drop]] = {
         "train_example_data_idx_list": _CASES,
         "val_example_data_idx_list": _CASES,
         "test_example_data_idx_list": _CASES,
-        "eval_aligned": Drop("choose the guidance when you forecast"),
-        "eval_unaligned": Drop("choose the guidance when you forecast"),
+        "eval_aligned": _GUIDANCE,
+        "eval_unaligned": _GUIDANCE,
         "fs": _PLOTTING,
         "label_offset": _PLOTTING,
         "label_avg_int": _PLOTTING,
@@ -244,8 +248,8 @@ _TABLE: dict[str, dict[str, To | Fixed | Drop]] = {
         "num_timesteps_cond": Fixed(None),
     },
     "model.align": {
-        "alignment_type": Drop("choose the guidance when you forecast"),
-        "guide_scale": Drop("choose the guidance when you forecast"),
+        "alignment_type": Fixed("avg_x"),
+        "guide_scale": To("forecast.guidance.scale", float),
         "model_type": Fixed("cuboid"),
         "model_ckpt_path": _WEIGHTS_FILE,
     },

@@ -1,14 +1,18 @@
 """How a stage ends before its end, on all ranks at once."""
 
-from hpc.runtime import Runtime
+from typing import TYPE_CHECKING
+
 from hpc.stop import StopRequest
+
+if TYPE_CHECKING:  # the command line knows `Stopped` and should not load MindSpore for it
+    from hpc.runtime import Runtime
 
 
 class Stopped(Exception):
     """The run stopped as it was asked to; what was made is whole and the same command continues."""
 
 
-def raise_if_asked(stop: StopRequest, runtime: Runtime) -> None:
+def raise_if_asked(stop: StopRequest, runtime: "Runtime") -> None:
     """Stop all ranks here if any of them was asked to; every rank calls it.
 
     Raises:

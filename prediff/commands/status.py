@@ -1,0 +1,35 @@
+"""The subcommand that tells how far a run is."""
+
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from hpc.errors import UserError
+
+
+def status(
+    name: Annotated[str, typer.Argument(metavar="RUN", help="the run in runs/RUN")] = "tiny",
+) -> None:
+    """Show the stages of a run, its best scores, its checkpoints and what to do next.
+
+    Example: prediff status first
+    """
+    from prediff.config import load_config
+    from prediff.stages.run_folder import RUNS, RunFolder
+    from prediff.stages.status import next_command, run_status
+
+    folder = RunFolder(RUNS / name)
+    if not folder.config.exists():
+        raise UserError(f"no run {name} in {RUNS}/: `prediff run --name {name}` makes it")
+    stages = run_status(folder, load_config(folder.config))
+    table = Table("stage", "", "progress", "best score", "newest checkpoint")
+    for stage in stages:
+        done = "[green]done[/green]" if stage.is_done else "open"
+        newest = stage.newest.name if stage.newest else ""
+        table.add_row(stage.name, done, stage.progress, stage.best, newest)
+    console = Console()
+    console.print(table)
+    command = next_command(stages, name=name)
+    console.print(f"next: {command or 'nothing, all stages are done'}", highlight=False)
