@@ -4,6 +4,7 @@ import re
 import shutil
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +14,12 @@ from two_nodes import TwoNodes, missing
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from ranks import run_ranks
 
-from hpc.checkpoint.format import read_checkpoint
+from hpc.checkpoint.format import Checkpoint, read_checkpoint
 from hpc.checkpoint.store import find_latest
 
 PROJECT = Path(__file__).parents[3]
-STEPS = 150
+STEPS = 100
+ENDED = ("COMPLETED", "FAILED", "TIMEOUT", "CANCELLED")
 SETTINGS = {
     "data.frame_size": 32,
     "data.context_frames": 4,
@@ -26,7 +28,7 @@ SETTINGS = {
     "data.synthetic.test_events": 2,
     "autoencoder.latent_channels": 4,
     "autoencoder.widths": "[8, 8, 8]",
-    "denoiser.base_width": 8,
+    "denoiser.base_width": 16,
     "denoiser.num_heads": 1,
     "train_autoencoder.duration": "2 steps",
     "train_autoencoder.global_batch": 4,
@@ -44,30 +46,47 @@ ARGUMENTS = [f"--set={key}={value}" for key, value in SETTINGS.items()]
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(missing() is not None, reason=str(missing()))]
 
 
-@pytest.fixture
-def project(tmp_path, monkeypatch):
-    """A folder to submit from, with runs of its own."""
-    (tmp_path / "launch").symlink_to(PROJECT / "launch")
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("PATH", str(Path(sys.executable).parent), prepend=":")
-    return tmp_path
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    """A folder to submit from, with runs of its own; the current folder of these tests."""
+    folder = tmp_path_factory.mktemp("project")
+    (folder / "launch").symlink_to(PROJECT / "launch")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setenv("PATH", str(Path(sys.executable).parent), prepend=":")
+        patch.setenv("HYDRA_IFACE", "cable")  # both nodes have this host's name
+        yield folder
 
 
-@pytest.fixture
-def cluster(tmp_path_factory):
+@pytest.fixture(scope="module")
+def cluster(project, tmp_path_factory):
     with TwoNodes(tmp_path_factory.mktemp("slurm")) as started:
         yield started
 
 
+@pytest.fixture(scope="module")
+def warned(project, cluster):
+    """The finished run, warned and requeued in its training: (run, job log, step of the stop)."""
+    job = submit(cluster, "launch/cluster.slurm", "--name", "warned", *ARGUMENTS)
+    run, log = project / "runs/warned", project / f"slurm-{job}.log"
+    rank_0 = run / "log/rank_0.log"
+    wait_for("training step", lambda: f"step 3/{STEPS}" in text(rank_0), log)
+    cluster.run(["scancel", "--batch", "--signal=USR1", job])
+    wait_for("requeue", lambda: "requeued; it continues by itself" in text(log), log)
+    stopped_at = last_checkpoint(run).state["step"]
+    wait_for("end", lambda: cluster.state(job) in ENDED, log)
+    assert cluster.state(job) == "COMPLETED", text(log)[-4000:]
+    return run, text(log), stopped_at
+
+
 def submit(cluster: TwoNodes, *arguments: str) -> str:
-    done = cluster.run(["sbatch", "--parsable", "launch/cluster.slurm", *arguments])
-    return done.stdout.strip()
+    return cluster.run(["sbatch", "--parsable", *arguments]).stdout.strip()
 
 
-def wait_for(what: str, condition, *, job_log: Path, seconds: float) -> None:
+def wait_for(what: str, condition: Callable[[], bool], log: Path, *, seconds: float = 600) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < deadline, f"no {what}:\n{text(job_log)[-4000:]}"
+        assert time.monotonic() < deadline, f"no {what}:\n{text(log)[-4000:]}"
         time.sleep(0.2)
 
 
@@ -75,44 +94,48 @@ def text(path: Path) -> str:
     return path.read_text(errors="replace") if path.exists() else ""
 
 
-def test_a_warned_job_requeues_itself_and_ends_like_an_uninterrupted_one(project, cluster):
-    job = submit(cluster, "--name", "warned", *ARGUMENTS)
-    log, rank_0 = project / f"slurm-{job}.log", project / "runs/warned/log/rank_0.log"
-    seen = {"job_log": log, "seconds": 500}
+def last_checkpoint(run: Path) -> Checkpoint:
+    return read_checkpoint(find_latest(run / "diffusion/checkpoints"))
 
-    wait_for("training step", lambda: f"step 3/{STEPS}" in text(rank_0), **seen)
-    cluster.run(["scancel", "--batch", "--signal=USR1", job])
-    wait_for("requeue", lambda: "requeued; it continues by itself" in text(log), **seen)
-    saved = find_latest(project / "runs/warned/diffusion/checkpoints")
-    stopped_at = read_checkpoint(saved).state["step"]
+
+def test_a_warned_job_requeues_itself_and_does_each_step_once(warned):
+    run, log, stopped_at = warned
     assert 3 <= stopped_at < STEPS
-    wait_for("end", lambda: cluster.state(job) in ("COMPLETED", "FAILED", "TIMEOUT"), **seen)
-    assert cluster.state(job) == "COMPLETED", text(log)[-4000:]
-
-    # Each start said what it was; no step was done twice or left out, on either side of the stop.
-    assert "start 1: 1 ranks on each of node0, node1" in text(log)
-    assert "start 2: 1 ranks on each of node0, node1" in text(log)
-    steps = re.findall(rf"diffusion  step (\d+)/{STEPS} ", text(rank_0))
+    assert "start 1: 1 ranks on each of node0, node1" in log
+    assert "start 2: 1 ranks on each of node0, node1" in log
+    steps = re.findall(rf"diffusion  step (\d+)/{STEPS} ", text(run / "log/rank_0.log"))
     assert list(map(int, steps)) == list(range(1, STEPS + 1))
-    assert (project / "runs/warned/evaluation/scores.json").exists()
+    assert (run / "evaluation/scores.json").exists()
 
-    shutil.copytree(project / "runs/warned", project / "runs/whole")
-    shutil.rmtree(project / "runs/whole/diffusion")
-    run_ranks(
-        PROJECT / "prediff/__main__.py",
-        *("train", "diffusion", "--name", "whole"),
-        ranks=2,
-        folder=project,
-        timeout=400,
-    )
-    warned, whole = (
-        read_checkpoint(find_latest(project / "runs" / name / "diffusion/checkpoints"))
-        for name in ("warned", "whole")
-    )
-    assert warned.state["step"] == whole.state["step"] == STEPS
-    for score, value in whole.state["scores"].items():
-        assert warned.state["scores"][score] == pytest.approx(value, rel=1e-5), score
-    for name, values in whole.arrays["model"].items():
+
+def test_it_ends_like_an_uninterrupted_run(warned, project):
+    whole = project / "runs/whole"
+    shutil.copytree(warned[0], whole)
+    shutil.rmtree(whole / "diffusion")
+    command = ("train", "diffusion", "--name", "whole")
+    run_ranks(PROJECT / "prediff/__main__.py", *command, ranks=2, folder=project, timeout=600)
+
+    expected, found = last_checkpoint(whole), last_checkpoint(warned[0])
+    assert found.state["step"] == expected.state["step"] == STEPS
+    for score, value in expected.state["scores"].items():
+        assert found.state["scores"][score] == pytest.approx(value, rel=1e-5), score
+    for name, values in expected.arrays["model"].items():
         np.testing.assert_allclose(
-            warned.arrays["model"][name], values, rtol=0, atol=1e-5, err_msg=name
+            found.arrays["model"][name], values, rtol=0, atol=1e-5, err_msg=name
         )
+
+
+def test_mpi_ranks_on_two_nodes_write_the_same_latents(warned, cluster, project):
+    again = project / "runs/again"
+    shutil.copytree(warned[0], again)
+    shutil.rmtree(again / "latents")
+    job = submit(cluster, "launch/cluster_mpi.slurm", "--name", "again")
+    log = project / f"slurm-{job}.log"
+    wait_for("end", lambda: cluster.state(job) in ENDED, log)
+    assert cluster.state(job) == "COMPLETED", text(log)[-4000:]
+    assert "rank 0 of 2" in text(log)
+    assert "rank 1 of 2" in text(log)
+    made = [p.relative_to(again) for p in (again / "latents").rglob("*") if p.is_file()]
+    assert any(path.name.startswith("c.") for path in made)
+    for path in made:
+        assert (again / path).read_bytes() == (warned[0] / path).read_bytes(), path
