@@ -13,6 +13,7 @@ from prediff.commands import run
 from prediff.commands.cache import cache_app
 from prediff.commands.convert import convert_app
 from prediff.commands.data import data_app
+from prediff.commands.guidance import guidance
 from prediff.commands.slurm import run_slurm_job
 from prediff.commands.status import status
 from prediff.stages.stopping import Stopped
@@ -37,6 +38,7 @@ app.add_typer(data_app, name="data")
 app.add_typer(convert_app, name="convert")
 app.command("forecast")(run.forecast)
 app.command("evaluate")(run.evaluate)
+app.command("guidance")(guidance)
 app.command("status")(status)
 train_app.command("autoencoder")(run.train_autoencoder)
 train_app.command("diffusion")(run.train_diffusion)

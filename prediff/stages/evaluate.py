@@ -18,6 +18,7 @@ from prediff.pictures.score_plots import score_figures
 from prediff.stages.forecast import TestCase, chosen_cases, provenance
 from prediff.stages.forecast_file import read_forecast
 from prediff.stages.guidance import system_name
+from prediff.stages.guidance_response import forecast_intensities, intensity_figure
 from prediff.stages.open_data import open_split
 from prediff.stages.run_folder import RunFolder
 from prediff.verification.baselines import persistence
@@ -145,6 +146,9 @@ def _draw(
                 CasePictures(title=title, panel=figure_to_png(panel), animation=animation)
             )
         figures = score_figures(tables, kilometres_per_pixel=kilometres)
+        if config.is_guided:
+            rows = forecast_intensities(folder, chosen_cases(config, windows))
+            figures["guidance"] = intensity_figure(rows, title=system_name(config))
         for name, figure in figures.items():
             board.picture(f"scores/{name}", figure_to_rgb(figure), step=0)
         _score_curves(board, tables, leads)

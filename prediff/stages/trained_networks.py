@@ -31,7 +31,7 @@ def newest_checkpoint(folder: RunFolder, stage: str) -> Path:
     if found is None:
         raise UserError(
             f"run {folder.name} has no trained {stage}: "
-            f"run `prediff train {stage} --name {folder.name}` first, or `prediff convert import`"
+            f"run `prediff train {stage} --name {folder.name}` first"
         )
     return found
 
