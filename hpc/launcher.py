@@ -19,6 +19,7 @@ from pathlib import Path
 import psutil
 
 from hpc.errors import UserError
+from hpc.meeting import Meeting
 from hpc.mesh import discover
 from hpc.monitor.pulse import PulseWatch, remove_pulses
 from hpc.monitor.rank_log import rank_log, read_process
@@ -98,6 +99,14 @@ def log_folder() -> Path | None:
     return None if folder is None else Path(folder)
 
 
+def meeting_of_job(*, rank: int, size: int) -> Meeting | None:
+    """Return where the ranks of this job wait for each other; None without our launcher."""
+    folder = log_folder()
+    if folder is None:
+        return None
+    return Meeting(folder, job=os.environ[JOB_VARIABLE], rank=rank, size=size)
+
+
 def record_exit_code(code: int) -> int:
     """Leave a rank's exit code where its launcher finds it; msrun only tells good from bad.
 
@@ -117,17 +126,12 @@ def _exit_file(log_dir: Path, rank: int) -> Path:
 
 
 def _environment(*, job: str, log_dir: Path) -> dict[str, str]:
-    """Return the ranks' environment; what the user has set of MindSpore's variables stays.
-
-    On the CPU a collective fails after 30 s unless told otherwise, and one rank may well compile or
-    write a checkpoint for longer while the others wait. Ranks that hang are found by their signs.
-    """
+    """Return the ranks' environment; what the user has set of MindSpore's variables stays."""
     return {
         **os.environ,
         JOB_VARIABLE: job,
         LOG_VARIABLE: str(log_dir.resolve()),
         "GLOG_v": os.environ.get("GLOG_v", "3"),  # noqa: SIM112 -- MindSpore's name
-        "MS_CPU_COMM_OP_TIMEOUT": os.environ.get("MS_CPU_COMM_OP_TIMEOUT", "7200"),
         "MS_NODE_TIMEOUT": os.environ.get("MS_NODE_TIMEOUT", "30"),
     }
 

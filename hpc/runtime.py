@@ -12,6 +12,8 @@ from mindspore import communication
 
 from hpc.environment import has_npu
 from hpc.errors import UserError
+from hpc.launcher import meeting_of_job
+from hpc.meeting import Meeting
 from hpc.mesh import Mesh, Place, discover
 
 
@@ -27,6 +29,8 @@ class Runtime:
     """``CPU`` or ``Ascend``."""
     world_group: str | None
     """The communication group of all ranks, or None for one process."""
+    meeting: Meeting | None = None
+    """Where ranks wait before a collective that may find one of them minutes behind."""
 
     @property
     def is_first(self) -> bool:
@@ -34,7 +38,9 @@ class Runtime:
         return self.place.rank == 0
 
     def barrier(self) -> None:
-        """Wait until every rank is here."""
+        """Wait until every rank is here, however long it takes."""
+        if self.meeting is not None:
+            self.meeting.wait()
         if self.world_group is not None:
             ms.mint.distributed.barrier(group=self.world_group)
 
@@ -42,6 +48,8 @@ class Runtime:
         """Return every rank's value, in rank order."""
         if self.world_group is None:
             return [value]
+        if self.meeting is not None:
+            self.meeting.wait()
         # As bytes: MindSpore refuses objects that are not built of Python's own types. The ranks of
         # a job trust each other.
         values: list[Any] = [None] * self.place.size
@@ -129,5 +137,8 @@ def start_runtime(*, device: str = "auto") -> Runtime:
     communication.init()
     assert communication.get_rank() == place.rank, "the launcher's rank is not MindSpore's"
     return Runtime(
-        place=place, device=target, world_group=communication.GlobalComm.WORLD_COMM_GROUP
+        place=place,
+        device=target,
+        world_group=communication.GlobalComm.WORLD_COMM_GROUP,
+        meeting=meeting_of_job(rank=place.rank, size=place.size),
     )

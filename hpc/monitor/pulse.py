@@ -78,7 +78,7 @@ class PulseWatch:
         """Return a rank that is stuck, and how; None if all go on.
 
         A rank that stays suspended is one, at any time. Late ranks count only while no rank pauses,
-        because they may be waiting for that one; of all that are late, the one behind is meant.
+        because they may be waiting for that one; when one is late, the one behind is meant.
         """
         now = self._clock()
         for rank in range(self._ranks):
@@ -87,14 +87,12 @@ class PulseWatch:
             elif now - self._suspended.setdefault(rank, now) > SUSPENDED_SECONDS:
                 return rank, f"has been suspended (SIGSTOP) for {SUSPENDED_SECONDS:.0f} s"
         pulses = {rank: _read(self._log_dir, rank) for rank in range(self._ranks)}
-        promises = [(due, step, rank) for rank, (step, due) in pulses.items() if due is not None]
-        if len(promises) < self._ranks:
+        dues = [due for _, due in pulses.values() if due is not None]
+        if len(dues) < self._ranks or now <= min(dues):
             return None
-        late = [(step, rank, now - due) for due, step, rank in promises if due < now]
-        if not late:
-            return None
-        step, rank, seconds = min(late)
-        return rank, f"hangs in step {step}: its next sign of life is {seconds:.0f} s late"
+        # Whoever waits for the others began its step before they began theirs, and is late first.
+        step, rank = min((step, rank) for rank, (step, _) in pulses.items())
+        return rank, f"hangs in step {step}, {now - min(dues):.0f} s after the next was due"
 
 
 def remove_pulses(log_dir: Path) -> None:

@@ -158,12 +158,12 @@ def train(
         sheet.lap("import")
         for number, inputs in enumerate(batches, start=first):
             sheet.lap("data_wait")
-            if number > first:
-                pulse.step(number)
-            report = step(*inputs, learning_rate=rate(number), stop_vote=stop.reason() is not None)
             if number == first:
-                report.read()
+                step.compile(*inputs)
+                runtime.barrier()
                 recorder.compiled(number, sheet.lap("compile"))
+            pulse.step(number)
+            report = step(*inputs, learning_rate=rate(number), stop_vote=stop.reason() is not None)
             stopping = recorder.digest_previous(number, report)
             sheet.lap("step")
             done = number + 1
@@ -181,6 +181,9 @@ def train(
                 sheet.lap("checkpoint")
                 board.scalars(sheet.flush(stage.name, step=done), step=done)
                 progress.restart_clock(done)
+            if validating or saving:
+                # Rank 0 draws and may wait for the disk: nobody waits for it in a collective.
+                runtime.barrier()
             if stopping:
                 break
         pulse.pause(total)
@@ -214,7 +217,7 @@ class _Recorder:
 
     def compiled(self, number: int, seconds: float) -> None:
         """Tell compilation apart from the steps."""
-        self._progress.say(f"compiled, first step after {seconds:.1f} s")
+        self._progress.say(f"compiled in {seconds:.1f} s")
         self._board.scalars({f"{self._stage.name}/compile_seconds": seconds}, step=number)
         self._progress.restart_clock(number + 1)
 
