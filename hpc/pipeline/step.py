@@ -16,7 +16,7 @@ from hpc.pipeline.schedule import (
     forward_only,
 )
 from hpc.pipeline.shares import make_share
-from hpc.pipeline.transport import Transport, gather_in_group
+from hpc.pipeline.transport import Transport, gather_arrays, gather_in_group
 from hpc.pipeline.update import Groups, PipelineUpdate, zeros
 from hpc.runtime import Runtime
 from hpc.step import STOP_VOTES, StepReport, TrainState
@@ -184,12 +184,9 @@ class PipelineTrainStep:
         for chunk in self._chunks.values():
             chunk.cell.set_train(True)
         values = [[float(value.asnumpy()) for value in values] for values in found]
-        means = next(
-            part
-            for part in self._gather(np.mean(values, 0) if values else None)
-            if part is not None
-        )
-        return dict(zip(("loss", *self.scalar_names), means.tolist(), strict=True))
+        means = np.mean(values, 0).tolist() if values else []
+        means = next(part for part in self._gather(means) if part)
+        return dict(zip(("loss", *self.scalar_names), means, strict=True))
 
     def export(self) -> TrainState:
         """Copy the state of the whole network to every host; all ranks call it together."""
@@ -244,10 +241,8 @@ class PipelineTrainStep:
         return gather_in_group(value, group=self._group, size=self._mesh.pipeline)
 
     def _collect(self, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        whole: dict[str, np.ndarray] = {}
-        for part in self._gather({name: arrays[name] for name in self._share.owned_names}):
-            whole.update(part)
-        return whole
+        owned = {name: arrays[name] for name in self._share.owned_names}
+        return gather_arrays(owned, group=self._group, size=self._mesh.pipeline)
 
 
 def _holder_groups(

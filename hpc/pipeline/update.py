@@ -61,10 +61,14 @@ class PipelineUpdate(nn.Cell):
         self.over_data, self.over_world = _Sum(groups.data), _Sum(groups.world)
 
     def construct(self, control):
-        gradients = ()
+        # Each message waits for the one before: ranks with different graphs would otherwise be
+        # free to send in different orders, and messages of one group would meet wrongly.
+        gradients, before = (), control
         squares = ops.zeros((), ms.float32)
         for b in range(len(self.sums)):
-            gradient = self.over_data(self.over_holders[b](self.sums[b] * self.share))
+            gradient = ops.depend(self.sums[b] * self.share, before)
+            gradient = self.over_data(self.over_holders[b](gradient))
+            before = gradient
             gradients = (*gradients, gradient)
             if self.owned[b]:
                 squares = squares + ops.square(gradient).sum(axis=1).sum()
@@ -76,7 +80,7 @@ class PipelineUpdate(nn.Cell):
                 self.scalar_sums * self.share,
             )
         )
-        everywhere = self.over_world(mine)
+        everywhere = self.over_world(ops.depend(mine, before))
         norm, votes, scalars = ops.sqrt(everywhere[0]), everywhere[1:2], everywhere[2:]
         clip = ops.minimum(self.max_norm / (norm + 1e-6), ops.ones_like(norm))
         clipped = ()
