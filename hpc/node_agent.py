@@ -14,15 +14,17 @@ import socket
 import subprocess
 import sys
 import time
-import uuid
 from collections.abc import Sequence
 from pathlib import Path
 
-from hpc.launcher import FAILED_WORKER, _environment, _Follower, _kill_job
+import psutil
+
+from hpc.launcher import FAILED_WORKER, JOB_VARIABLE, _environment, _Follower
 from hpc.monitor.pulse import PulseWatch
 from hpc.monitor.rank_log import rank_log
 from hpc.stop import STOPPED_EXIT_CODE
 
+NODE_VARIABLE = "PREDIFF_NODE"
 POLL_SECONDS = 0.5
 PULSE_SECONDS = 10
 """How often node 0 looks for a rank that hangs: a small file a rank on the shared file system."""
@@ -35,6 +37,7 @@ CLUSTER_SECONDS = 600
 def run_node(
     arguments: Sequence[str],
     *,
+    job: str,
     node: int,
     nodes: int,
     workers: int,
@@ -50,6 +53,7 @@ def run_node(
 
     Args:
         arguments: module and arguments of one rank.
+        job: mark of this start of the job, the same on all nodes.
         node: number of this node within the job; node 0 shows the log of rank 0.
         nodes: of the job.
         workers: ranks a node.
@@ -60,7 +64,6 @@ def run_node(
     msrun = shutil.which("msrun")
     if msrun is None:
         return _fail(node, log_dir, f"msrun is not on PATH of {socket.gethostname()}")
-    job = uuid.uuid4().hex
     command = [
         msrun,
         f"--worker_num={nodes * workers}",
@@ -83,7 +86,7 @@ def run_node(
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,
             start_new_session=True,
-            env=_environment(job=job, log_dir=log_dir),
+            env={**_environment(job=job, log_dir=log_dir), NODE_VARIABLE: str(node)},
         )
     try:
         _wait(
@@ -101,7 +104,7 @@ def run_node(
             return 1
         return _explain(node, process, output, log_dir)
     finally:
-        _kill_job(job)
+        _kill_ranks(job, node)
         process.wait()
 
 
@@ -117,7 +120,7 @@ def exit_codes(log_dir: Path) -> dict[int, int]:
 
 def remove_marks(log_dir: Path) -> None:
     """Forget how an earlier start of the job ended."""
-    for pattern in ("rank_*.exit", "rank_*.pulse", "node_*.failed"):
+    for pattern in ("rank_*.exit", "rank_*.pulse", "rank_*.meeting", "node_*.failed"):
         for file in log_dir.glob(pattern):
             file.unlink(missing_ok=True)
     shutil.rmtree(log_dir / "msrun", ignore_errors=True)
@@ -198,9 +201,21 @@ def _fail(node: int, log_dir: Path, message: str, *, shown: Path | None = None) 
     return 1
 
 
+def _kill_ranks(job: str, node: int) -> None:
+    """Kill what msrun started here, by its mark: every rank has a session of its own."""
+    for process in psutil.process_iter():
+        try:
+            environ = process.environ()
+            if environ.get(JOB_VARIABLE) == job and environ.get(NODE_VARIABLE) == str(node):
+                process.kill()
+        except psutil.Error:
+            continue
+
+
 def main() -> None:
     """Read the command line that `hpc.slurm` writes, and Slurm's number of this node."""
     parser = argparse.ArgumentParser(description=run_node.__doc__)
+    parser.add_argument("--job", required=True)
     parser.add_argument("--workers", type=int, required=True)
     parser.add_argument("--address", required=True)
     parser.add_argument("--port", type=int, required=True)

@@ -12,6 +12,7 @@ import socket
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -137,6 +138,7 @@ def run_on_nodes(
         "-c",
         AGENT,
         "agent",
+        f"--job={uuid.uuid4().hex}",
         f"--workers={workers}",
         f"--address={where.head_address}",
         f"--port={where.free_port()}",

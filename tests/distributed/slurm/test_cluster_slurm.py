@@ -18,7 +18,7 @@ from hpc.checkpoint.format import Checkpoint, read_checkpoint
 from hpc.checkpoint.store import find_latest
 
 PROJECT = Path(__file__).parents[3]
-STEPS = 100
+STEPS = 60
 ENDED = ("COMPLETED", "FAILED", "TIMEOUT", "CANCELLED")
 SETTINGS = {
     "data.frame_size": 32,
