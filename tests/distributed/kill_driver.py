@@ -39,6 +39,7 @@ from hpc.monitor.rank_log import read_process
 WAYS = ("rank", "all", "checkpoint", "shard")
 STAGES = ("autoencoder", "latents", "diffusion")
 TOLERANCE = 1e-5
+MOST_LINES = 16
 MARK = "KILL_DRIVER_JOB"
 SETTINGS = {
     "data.synthetic.train_events": 6,
@@ -95,6 +96,9 @@ class Job:
         text = self.output.read_text(errors="replace")
         return f"  {stage}  done in" in text or f"  {stage}  already done" in text
 
+    def has_printed(self, lines: int) -> bool:
+        return self.output.read_bytes().count(b"\n") >= lines
+
     def ranks(self) -> list[int]:
         """Return the process numbers of the ranks that have started."""
         if self.workers == 1:
@@ -142,16 +146,18 @@ def wait(job: Job, moment: Callable[[], bool], *, until: str, timeout: float) ->
     raise AssertionError(f"{job.name} takes over {timeout:.0f} s:\n{job.output.read_text()}")
 
 
-def kill_once(job: Job, way: str, *, until: str, after: float, timeout: float) -> str:
+def kill_once(job: Job, way: str, *, until: str, timeout: float) -> str:
     """Kill a job in one way; return ``killed``, or ``done`` if it was quicker.
+
+    A random moment is some time after a random line of its output: every step writes a line.
 
     Raises:
         AssertionError: the launcher of a dead rank lived on for a minute.
     """
-    at = time.monotonic() + after
+    lines, pause = random.randint(0, MOST_LINES), random.uniform(0, 1)
     moments = {
-        "rank": lambda: time.monotonic() > at and len(job.ranks()) == job.workers,
-        "all": lambda: time.monotonic() > at,
+        "rank": lambda: job.has_printed(lines) and len(job.ranks()) == job.workers,
+        "all": lambda: job.has_printed(lines),
         "checkpoint": lambda: is_writing_checkpoint(job.run),
         "shard": lambda: is_writing_shard(job.run),
     }
@@ -160,6 +166,8 @@ def kill_once(job: Job, way: str, *, until: str, after: float, timeout: float) -
     if found == "done":
         job.kill_all()
         return "done"
+    if way in ("rank", "all"):
+        time.sleep(pause)
     if way == "rank" and job.workers > 1:
         job.kill([random.choice(job.ranks())])
         job.process.wait(60)
@@ -284,6 +292,7 @@ def drive(
     print(f"undisturbed: {duration:.0f} s, {len(wanted)} files to compare", flush=True)
     deaths: Counter[str] = Counter()
     turns = itertools.cycle(ways)
+    way = next(turns)
     runs, starts, worst = 0, 0, 0.0
     end = time.monotonic() + seconds
     while deaths.total() < kills and time.monotonic() < end:
@@ -294,12 +303,11 @@ def drive(
             if deaths.total() >= kills or time.monotonic() > end:
                 finish(job, until=until, timeout=timeout)
                 break
-            way = next(turns)
-            after = random.uniform(0, duration)
-            if kill_once(job, way, until=until, after=after, timeout=timeout) == "done":
+            if kill_once(job, way, until=until, timeout=timeout) == "done":
                 break
             deaths[way] += 1
             print(f"kill {deaths.total()}: {way} of {name}", flush=True)
+            way = next(turns)
         runs += 1
         found = contents(job.run)
         different = [
