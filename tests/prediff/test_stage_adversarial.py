@@ -1,5 +1,6 @@
 """The VAE-GAN's step: two optimizers that the training loop drives and saves as one."""
 
+import mindspore as ms
 import numpy as np
 import pytest
 
@@ -32,6 +33,7 @@ def inputs(number):
 @pytest.fixture(scope="module")
 def run():
     """Three steps, with the state before and after each."""
+    ms.set_context(mode=ms.GRAPH_MODE)
     step, _ = make_step()
     states, reports = [step.export()], []
     for number in range(3):
