@@ -100,7 +100,8 @@ def run_on_nodes(
     """Run ``python -m ARGUMENTS`` in `workers` ranks a node and return the job's exit code.
 
     A job that USR1 asked to stop goes back into the queue, if its ranks ended with code 75 or do
-    not end before the time limit; Slurm then ends this process.
+    not end before the time limit; Slurm then ends this process. SIGTERM asks to stop as well, but
+    who sends it, a preemption or scancel, decides about the queue.
 
     Args:
         arguments: module and arguments of one rank.
@@ -115,20 +116,16 @@ def run_on_nodes(
     Raises:
         UserError: the head has no usable address or port.
     """
-    warned = False
-
-    def warn(signum: int, frame: object) -> None:
-        nonlocal warned
-        warned = True
-
-    signal.signal(signal.SIGUSR1, warn)
+    received: set[int] = set()
+    for number in (signal.SIGUSR1, signal.SIGTERM):
+        signal.signal(number, lambda signum, frame: received.add(signum))
     remove_marks(log_dir)
     stop_file.unlink(missing_ok=True)
-    number = str(len(where.nodes))
+    nodes = len(where.nodes)
     command = [
         "srun",
-        f"--nodes={number}",
-        f"--ntasks={number}",
+        f"--nodes={nodes}",
+        f"--ntasks={nodes}",
         "--ntasks-per-node=1",
         "--cpu-bind=none",
         "--mpi=none",
@@ -155,10 +152,10 @@ def run_on_nodes(
     told, last = False, float("inf")
     while step.poll() is None:
         time.sleep(0.5)
-        if warned and not told:
+        if signal.SIGUSR1 in received and not told:
             told, last = True, _time_limit(where.job) - LAST_SECONDS
             _say("warned by Slurm: the ranks stop after a checkpoint")
-        if warned:
+        if received:
             # Again and again: a rank that starts now takes an older file for a stale one.
             stop_file.touch()
         if time.time() > last:
@@ -166,8 +163,8 @@ def run_on_nodes(
             _requeue(where.job)
             last = float("inf")
     stop_file.unlink(missing_ok=True)
-    code = _outcome(log_dir, ranks=workers * len(where.nodes))
-    if code == STOPPED_EXIT_CODE and warned:
+    code = _outcome(log_dir, ranks=workers * nodes)
+    if code == STOPPED_EXIT_CODE and signal.SIGUSR1 in received:
         _say("requeued; it continues by itself")
         _requeue(where.job)
     return code

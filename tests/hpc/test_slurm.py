@@ -82,9 +82,10 @@ def site(tmp_path, monkeypatch):
 
 @pytest.fixture(autouse=True)
 def keep_signals():
-    before = signal.getsignal(signal.SIGUSR1)
+    before = {number: signal.getsignal(number) for number in (signal.SIGUSR1, signal.SIGTERM)}
     yield
-    signal.signal(signal.SIGUSR1, before)
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 def run(what: str) -> int:
@@ -118,6 +119,12 @@ def test_a_warned_job_stops_and_goes_back_into_the_queue(site):
 
 def test_a_job_stopped_by_hand_is_not_requeued(site):
     when_started(Path("stop").touch)
+    assert run("waits") == 75
+    assert requeues(site) == []
+
+
+def test_a_job_that_is_ended_from_outside_saves_and_leaves_the_queue_to_slurm(site):
+    when_started(lambda: os.kill(os.getpid(), signal.SIGTERM))
     assert run("waits") == 75
     assert requeues(site) == []
 
