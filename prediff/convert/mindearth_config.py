@@ -248,7 +248,7 @@ _TABLE: dict[str, dict[str, To | Fixed | Drop]] = {
         "num_timesteps_cond": Fixed(None),
     },
     "model.align": {
-        "alignment_type": Fixed("avg_x"),
+        "alignment_type": _GUIDANCE,
         "guide_scale": To("forecast.guidance.scale", float),
         "model_type": Fixed("cuboid"),
         "model_ckpt_path": _WEIGHTS_FILE,

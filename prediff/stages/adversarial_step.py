@@ -111,6 +111,10 @@ class AdversarialStep:
         self.discriminator.load_weights(_below(f"{DISCRIMINATOR}.", model))
 
 
+AnyStep = TrainStep | AdversarialStep
+AnyReport = StepReport | AdversarialReport
+
+
 def _below(prefix: str, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     return {
         name.removeprefix(prefix): array

@@ -203,7 +203,9 @@ def forecast(
             ensemble = forecaster(
                 window[: config.data.context_frames], case_number=case.number, intensity=intensity
             )
-            asked = {} if intensity is None else {REQUESTED_INTENSITY: intensity}
+            asked: dict[str, str | int | float] = (
+                {} if intensity is None else {REQUESTED_INTENSITY: intensity}
+            )
             write_forecast(
                 case.path(folder),
                 ensemble_MTHW=ensemble,

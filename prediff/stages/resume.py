@@ -11,8 +11,9 @@ from hpc.data.order import SampleOrder
 from hpc.health import Health
 from hpc.mesh import Mesh
 from hpc.runtime import Runtime
-from hpc.step import TrainState, TrainStep
+from hpc.step import TrainState
 from prediff.config import Config
+from prediff.stages.adversarial_step import AnyStep
 from prediff.stages.run_folder import RunFolder
 
 AUTO = "auto"
@@ -48,7 +49,7 @@ def restore(
     runtime: Runtime,
     order: SampleOrder,
     *,
-    step: TrainStep,
+    step: AnyStep,
     health: Health,
 ) -> int:
     """Load the starting point on every rank; return the number of the next batch.

@@ -1,5 +1,7 @@
 """Stage: train the frame-wise autoencoder on single frames (MODEL section 3)."""
 
+from typing import Any
+
 import mindspore as ms
 import numpy as np
 
@@ -100,14 +102,14 @@ def build_step(
         data_size: ranks in it.
     """
     settings = config.train_autoencoder
-    shared = {
+    shared: dict[str, Any] = {
         "accumulation": accumulation(settings, data_ranks=data_size),
         "data_group": data_group,
         "data_size": data_size,
         "weight_decay": settings.weight_decay,
         "ema_decay": None,
     }
-    own = {
+    own: dict[str, Any] = {
         "parameters": dict(autoencoder.parameters_and_names()),
         "betas": settings.betas,
         "max_norm": settings.gradient_clip,

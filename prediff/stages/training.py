@@ -19,10 +19,11 @@ from hpc.monitor.pulse import Pulse
 from hpc.monitor.time_sheet import TimeSheet
 from hpc.runtime import Runtime
 from hpc.schedule import warmup_cosine
-from hpc.step import STOP_VOTES, StepReport, TrainStep
+from hpc.step import STOP_VOTES
 from hpc.stop import StopRequest
 from prediff.config import Config
 from prediff.config.schema import Training
+from prediff.stages.adversarial_step import AnyReport, AnyStep
 from prediff.stages.completion import total_steps
 from prediff.stages.resume import restore, training_state
 from prediff.stages.run_folder import RunFolder
@@ -55,7 +56,7 @@ class TrainingStage:
 
     name: str
     settings: Training
-    step: TrainStep
+    step: AnyStep
     num_samples: int
     make_inputs: MakeInputs
     validate: Callable[[], dict[str, float]]
@@ -213,7 +214,7 @@ class _Recorder:
         self._stage, self._board, self._progress = stage, board, progress
         self._order, self._rate = order, rate
         self._health, self._sheet = health, sheet
-        self._previous: tuple[int, StepReport] | None = None
+        self._previous: tuple[int, AnyReport] | None = None
 
     def compiled(self, number: int, seconds: float) -> None:
         """Tell compilation apart from the steps."""
@@ -221,13 +222,14 @@ class _Recorder:
         self._board.scalars({f"{self._stage.name}/compile_seconds": seconds}, step=number)
         self._progress.restart_clock(number + 1)
 
-    def digest_previous(self, number: int, report: StepReport | None) -> bool:
+    def digest_previous(self, number: int, report: AnyReport | None) -> bool:
         """Keep this report, record the one before; return whether a rank asked to stop in it.
 
         Raises:
             UserError: too many bad steps in a row.
         """
-        previous, self._previous = self._previous, report and (number, report)
+        previous = self._previous
+        self._previous = None if report is None else (number, report)
         if previous is None:
             return False
         step, values = previous[0], previous[1].read()
