@@ -358,3 +358,14 @@ def _play(
                 remaining -= 1
         assert remaining < before, "the orders of the ranks wait for each other"
     return starts
+
+
+def micro_batches_of(*, samples: int, largest: int, stages: int) -> int:
+    """Return into how many micro-batches a rank cuts its samples.
+
+    As few as keep a micro-batch within `largest` samples; with stages, of those that also number
+    2p-1, from where on a folded pipeline idles least; or one sample each if there are fewer.
+    """
+    counts = [n for n in range(1, samples + 1) if samples % n == 0 and samples // n <= largest]
+    enough = 2 * stages - 1 if stages > 1 else 1
+    return next((n for n in counts if n >= enough), counts[-1])
