@@ -40,6 +40,11 @@ class Board:
         if self._writer is not None:
             self._writer.add_text(tag, text, step)
 
+    def flush(self) -> None:
+        """Write what was added so far: steps before a checkpoint are not made again."""
+        if self._writer is not None:
+            self._writer.flush()
+
     def __enter__(self) -> "Board":
         return self
 

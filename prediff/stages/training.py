@@ -178,6 +178,7 @@ def train(
                 scores = _validate(stage, board, progress, done, is_first=runtime.is_first)
                 sheet.lap("validation")
             if saving or stopping:
+                board.flush()
                 save(done)
                 sheet.lap("checkpoint")
                 board.scalars(sheet.flush(stage.name, step=done), step=done)
