@@ -11,11 +11,9 @@ import numpy as np
 import pytest
 from two_nodes import TwoNodes, missing
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-from ranks import run_ranks
-
 from hpc.checkpoint.format import Checkpoint, read_checkpoint
 from hpc.checkpoint.store import find_latest
+from hpc.launcher import launch
 
 PROJECT = Path(__file__).parents[3]
 STEPS = 60
@@ -112,8 +110,14 @@ def test_it_ends_like_an_uninterrupted_run(warned, project):
     whole = project / "runs/whole"
     shutil.copytree(warned[0], whole)
     shutil.rmtree(whole / "diffusion")
-    command = ("train", "diffusion", "--name", "whole")
-    run_ranks(PROJECT / "prediff/__main__.py", *command, ranks=2, folder=project, timeout=600)
+    code = launch(
+        ["prediff", "train", "diffusion", "--name", "whole"],
+        workers=2,
+        log_dir=Path("runs/whole/log"),
+        stop_file=Path("runs/whole/stop"),
+        port=None,
+    )
+    assert code == 0
 
     expected, found = last_checkpoint(whole), last_checkpoint(warned[0])
     assert found.state["step"] == expected.state["step"] == STEPS
