@@ -7,4 +7,9 @@ ruff check .
 ruff format --check .
 lint-imports
 mypy hpc prediff profiling
-python -m pytest "$@"
+if [ $# -gt 0 ]; then
+  exec python -m pytest "$@"
+fi
+python -m pytest --numprocesses 2 --dist loadfile -m "not slow"
+# Tests that start several processes have the host for themselves.
+python -m pytest -m slow
