@@ -10,6 +10,6 @@ mypy hpc prediff profiling
 if [ $# -gt 0 ]; then
   exec python -m pytest "$@"
 fi
-python -m pytest --numprocesses 2 --dist loadfile -m "not slow"
+python -m pytest --numprocesses 2 --dist loadfile -m "not slow and not cluster"
 # Tests that start several processes have the host for themselves.
 python -m pytest -m slow

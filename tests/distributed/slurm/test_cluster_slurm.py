@@ -41,7 +41,7 @@ SETTINGS = {
 }
 ARGUMENTS = [f"--set={key}={value}" for key, value in SETTINGS.items()]
 
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(missing() is not None, reason=str(missing()))]
+pytestmark = [pytest.mark.cluster, pytest.mark.skipif(missing() is not None, reason=str(missing()))]
 
 
 @pytest.fixture(scope="module")
