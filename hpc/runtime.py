@@ -37,6 +37,11 @@ class Runtime:
         """Whether this is rank 0, which writes files and speaks to the user."""
         return self.place.rank == 0
 
+    @property
+    def sends_may_wait(self) -> bool:
+        """Whether a point-to-point send may wait for its receive, as HCCL's may."""
+        return self.device != "CPU"
+
     def barrier(self) -> None:
         """Wait until every rank is here, however long it takes."""
         if self.meeting is not None:

@@ -12,9 +12,10 @@ from rich.table import Table
 
 from hpc.errors import UserError
 from hpc.mesh import Mesh, make_mesh
+from hpc.pipeline.costs import StageCosts
 from hpc.pipeline.partition import fold_blocks
 from hpc.pipeline.schedule import folded_one_forward_one_backward, micro_batches_of
-from hpc.pipeline.simulate import StageCosts, simulate
+from hpc.pipeline.simulate import simulate
 from prediff.config import Config
 from prediff.models.denoiser_cost import Cost, DenoiserCost
 from prediff.models.unet_chunks import unet_skips
@@ -88,7 +89,7 @@ ASSUMPTIONS = (
     "{far:.3g} GB/s between nodes: assumed, but for 60 % of the 910B2's published memory bandwidth",
     "each kept activation is written and read once; reading data is hidden by prefetching",
     "a pipeline's backward pass computes the forward pass again, but for the last chunk",
-    "all-reduces and updates are not overlapped with anything",
+    "messages overlap with computing; all-reduces and updates do not",
 )
 STATE_BYTES = 4 * 5  # weight, gradient, two moments, average, in float32
 UPDATE_BYTES = 4 * 3  # the update's flat copies: weights before and after, clipped gradients
@@ -257,17 +258,18 @@ class _Cluster:
         chunks = len(bounds) - 1
         forward = [self._chunk_seconds(bounds, c, samples) for c in range(chunks)]
         sizes = {(c, c + 1): self._message(bounds, c, samples) for c in range(chunks - 1)}
-        schedule = folded_one_forward_one_backward(stages=chunks // 2, micro_batches=micro_batches)
-        found = simulate(
-            schedule,
-            StageCosts(
-                forward=(*forward[:-1], 0.0),
-                backward=(*(4 * f for f in forward[:-1]), 3 * forward[-1]),
-                message_bytes=sizes,
-                bandwidth=self.device.near if chunks // 2 <= self.per_node else self.device.far,
-                host=self.device.host,
-            ),
+        costs = StageCosts(
+            forward=(*forward[:-1], 0.0),
+            backward=(*(3 * f for f in forward[:-1]), 3 * forward[-1]),
+            message_bytes=sizes,
+            bandwidth=self.device.near if chunks // 2 <= self.per_node else self.device.far,
+            host=self.device.host,
         )
+        blocking = self.device.name != "cpu"
+        schedule = folded_one_forward_one_backward(
+            stages=chunks // 2, micro_batches=micro_batches, costs=costs, blocking=blocking
+        )
+        found = simulate(schedule, costs)
         return found.makespan, found.bubble, found.peak_live
 
     def _message(self, bounds: tuple[int, ...], chunk: int, samples: int) -> float:

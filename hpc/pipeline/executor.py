@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from mindspore import Tensor
 
 from hpc.errors import UserError
+from hpc.pipeline.actions import Action, Backward, Forward, Receive, Schedule, Send
 from hpc.pipeline.chunk import Chunk, ChunkBackward
-from hpc.pipeline.schedule import Action, Backward, Forward, Receive, Schedule, Send
 from hpc.pipeline.transport import Transport
 
 Observe = Callable[[Action, float, float], None]

@@ -11,9 +11,10 @@ def fold_blocks(
 ) -> tuple[int, ...]:
     """Return the 2p+1 bounds of the chunks: chunk c holds blocks bounds[c] to bounds[c+1]-1.
 
-    Of all cuts that keep every skip on one rank it is the one whose costliest rank costs least,
-    and among those the one whose costliest chunk does. Exact, by dynamic programming from the two
-    ends of the network to its middle.
+    Of all cuts that keep every skip on one rank it is the one whose worst rank is best. A rank
+    counts by what its two chunks cost, which bounds the speed, plus what the larger of them costs:
+    uneven chunks do not interlock, and the pipeline waits. Exact, by dynamic programming from the
+    two ends of the network to its middle.
 
     Args:
         costs: seconds or FLOPs of each block, in the order of the network.
@@ -39,7 +40,7 @@ def fold_blocks(
 
     @cache
     def best(stage: int, first: int, last: int) -> tuple[float, float, tuple[int, ...]] | None:
-        """Return (costliest rank, costliest chunk, inner bounds) of ranks `stage` to p-1."""
+        """Return (worst rank, worst total, inner bounds) of ranks `stage` to p-1."""
         inner = stages - stage - 1
         found = None
         for left in range(first + 1, last - 2 * inner):
@@ -53,7 +54,8 @@ def fold_blocks(
                     continue
                 down, up = sums[left] - sums[first], sums[last] - sums[right]
                 bounds = (left, *rest[2], right) if inner else (left,)
-                option = (max(down + up, rest[0]), max(down, up, rest[1]), bounds)
+                total = down + up
+                option = (max(total + max(down, up), rest[0]), max(total, rest[1]), bounds)
                 if found is None or option < found:
                     found = option
         return found

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from hpc.flat import FlatLayout, make_layout
-from hpc.pipeline.schedule import Placement
+from hpc.pipeline.actions import Placement
 
 Shapes = Mapping[str, tuple[int, ...]]
 

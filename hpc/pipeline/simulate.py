@@ -1,63 +1,21 @@
 """What a schedule costs: play it with measured times, and find deadlocks before they happen."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from hpc.pipeline.schedule import (
+from hpc.pipeline.actions import (
     Action,
     Backward,
-    BackwardInput,
     BackwardWeight,
-    Compute,
     Forward,
     Receive,
     Schedule,
     Send,
 )
+from hpc.pipeline.costs import StageCosts
 
 
 class Deadlock(Exception):
     """No rank can go on; the message says what each waits for."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class StageCosts:
-    """Seconds and bytes of a pipeline's parts, by chunk.
-
-    Attributes:
-        forward: seconds of each chunk's forward pass.
-        backward: seconds of each chunk's backward pass, recomputation included.
-        backward_input, backward_weight: seconds of its halves; only for split schedules.
-        message_bytes: bytes between two chunks (lower number first), for activations and skips and
-            their gradients; what is not named takes no time to carry.
-        bandwidth: bytes a second of a rank's link outwards.
-        latency: seconds of an empty message.
-        host: seconds that the host is busy with a send or a receive, or with starting a chunk.
-    """
-
-    forward: tuple[float, ...]
-    backward: tuple[float, ...]
-    backward_input: tuple[float, ...] = ()
-    backward_weight: tuple[float, ...] = ()
-    message_bytes: Mapping[tuple[int, int], float] = field(default_factory=dict)
-    bandwidth: float = float("inf")
-    latency: float = 0.0
-    host: float = 0.0
-
-    def of(self, action: Compute) -> float:
-        """Return the seconds of a computation."""
-        times = {
-            Forward: self.forward,
-            Backward: self.backward,
-            BackwardInput: self.backward_input,
-            BackwardWeight: self.backward_weight,
-        }[type(action)]
-        return times[action.chunk] + self.host
-
-    def carry(self, message: Send) -> float:
-        """Return the seconds of a message from rank to rank."""
-        low, high = sorted((message.source, message.target))
-        return self.latency + self.message_bytes.get((low, high), 0.0) / self.bandwidth
 
 
 @dataclass(frozen=True)
@@ -166,7 +124,9 @@ class _Clock:
         name = (action.kind, action.source, action.target, action.micro_batch)
         if isinstance(action, Send):
             ready = self.time[rank] + self.costs.host
-            self.link_free[rank] = max(ready, self.link_free[rank]) + self.costs.carry(action)
+            self.link_free[rank] = max(ready, self.link_free[rank]) + self.costs.carry(
+                action.source, action.target
+            )
             self.arrivals[name] = self.link_free[rank]
             self._play(rank, action, ready)
             return True
@@ -190,7 +150,7 @@ class _Clock:
         send = action if isinstance(action, Send) else other
         assert isinstance(send, Send)
         begin = max(self.time[rank], self.time[action.peer])
-        end = begin + self.costs.carry(send) + self.costs.host
+        end = begin + self.costs.carry(send.source, send.target) + self.costs.host
         self._play(action.peer, other, end)
         self._play(rank, action, end)
         return True

@@ -7,10 +7,10 @@ from mindspore import Tensor, communication
 
 from hpc.mesh import Mesh
 from hpc.optim import AdamW
+from hpc.pipeline.actions import Schedule
 from hpc.pipeline.chunk import Chunk, ChunkBackward
 from hpc.pipeline.executor import Executor, Observe
 from hpc.pipeline.schedule import (
-    Schedule,
     folded_one_forward_one_backward,
     folded_placement,
     forward_only,
@@ -125,7 +125,9 @@ class PipelineTrainStep:
         )
         if schedule is None:
             schedule = folded_one_forward_one_backward(
-                stages=mesh.pipeline, micro_batches=micro_batches
+                stages=mesh.pipeline,
+                micro_batches=micro_batches,
+                blocking=runtime.sends_may_wait,
             )
         assert schedule.micro_batches == micro_batches
         common = {
@@ -137,7 +139,9 @@ class PipelineTrainStep:
         }
         self.schedule = schedule
         self._train = Executor(schedule, backwards=self._backwards, observe=observe, **common)
-        look = forward_only(placement=placement, micro_batches=micro_batches)
+        look = forward_only(
+            placement=placement, micro_batches=micro_batches, blocking=runtime.sends_may_wait
+        )
         self._look = Executor(look, backwards=None, **common)
 
     def compile(self, *inputs: np.ndarray | Tensor) -> None:

@@ -10,11 +10,37 @@ from collections.abc import Sequence
 from mindspore import nn
 
 from hpc.pipeline.chunk import Chunk
+from hpc.pipeline.partition import fold_blocks
 from prediff.diffusion.diffusion_loss import DiffusionLoss, weighted_losses
 from prediff.diffusion.tables import at_step
-from prediff.models.unet_chunks import Block, UNetChunk, unet_blocks
+from prediff.models.unet_chunks import Block, UNetChunk, unet_blocks, unet_skips
 
 CLEAN, NOISE, STEP, CONDITION, KEY = range(5)  # inputs of DiffusionLoss.construct
+
+
+def chunks_of_rank(
+    loss: DiffusionLoss, *, stages: int, stage: int, costs: Sequence[float]
+) -> dict[int, Chunk]:
+    """Return one rank's two pieces of a folded pipeline, by number, and drop the others.
+
+    Afterwards the loss Cell itself cannot run any more.
+
+    Args:
+        loss: the whole, with an Earthformer-UNet.
+        stages: ranks of the pipeline.
+        stage: this one's place among them.
+        costs: of each block of `unet_blocks`, by which they are spread.
+
+    Raises:
+        UserError: more stages than blocks allow, or a denoiser with global vectors.
+    """
+    depths = [level.depth for level in loss.denoiser.levels]
+    blocks = unet_blocks(depths)
+    bounds = fold_blocks(costs, stages=stages, skips=unet_skips(depths))
+    pieces = cut_loss(loss, bounds=bounds)
+    held = (stage, 2 * stages - 1 - stage)
+    keep_blocks(loss, [block for c in held for block in blocks[bounds[c] : bounds[c + 1]]])
+    return {c: pieces[c] for c in held}
 
 
 def cut_loss(loss: DiffusionLoss, *, bounds: Sequence[int]) -> list[Chunk]:

@@ -19,18 +19,15 @@ prepare_environment()
 import mindspore as ms  # noqa: E402
 
 from hpc.mesh import Mesh  # noqa: E402
-from hpc.pipeline.partition import fold_blocks  # noqa: E402
-from hpc.pipeline.schedule import folded_placement  # noqa: E402
 from hpc.pipeline.step import PipelineTrainStep  # noqa: E402
 from hpc.runtime import Runtime, start_runtime  # noqa: E402
 from hpc.step import TrainStep  # noqa: E402
 from prediff.diffusion import DiffusionLoss, noise_schedule  # noqa: E402
-from prediff.diffusion.pipelined_loss import cut_loss, keep_blocks  # noqa: E402
+from prediff.diffusion.pipelined_loss import chunks_of_rank  # noqa: E402
 from prediff.models.earthformer_unet import EarthformerUNet  # noqa: E402
-from prediff.models.unet_chunks import unet_blocks, unet_skips  # noqa: E402
 
 GRID = {"height": 4, "width": 4, "latent_channels": 2}
-# A large eps: the gradient of a bias before a norm is 0 but for rounding, which AdamW would blow up.
+# A large eps: gradients of biases before a norm are rounding, which AdamW would blow up.
 OPTIMIZER = {"weight_decay": 0.01, "max_norm": 0.5, "ema_decay": 0.9, "eps": 1e-2}
 SCALARS = ("mean_squared_error", "variational_term")
 GLOBAL_BATCH = 4
@@ -85,15 +82,8 @@ def make_step(runtime: Runtime, mesh: Mesh, *, depth: int, micro_batches: int):
         return TrainStep(
             loss, trained(loss), scalar_names=SCALARS, accumulation=micro_batches, **OPTIMIZER
         )
-    depths = [depth, depth]
-    blocks = unet_blocks(depths)
-    bounds = fold_blocks([1.0] * len(blocks), stages=mesh.pipeline, skips=unet_skips(depths))
-    placement = folded_placement(mesh.pipeline)
     _, stage = mesh.coordinates(runtime.place.rank)
-    chunks = {
-        c: chunk for c, chunk in enumerate(cut_loss(loss, bounds=bounds)) if placement[c] == stage
-    }
-    keep_blocks(loss, [b for c in chunks for b in blocks[bounds[c] : bounds[c + 1]]])
+    chunks = chunks_of_rank(loss, stages=mesh.pipeline, stage=stage, costs=[1.0] * 4 * depth)
     return PipelineTrainStep(
         chunks,
         runtime=runtime,

@@ -4,49 +4,61 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hpc.pipeline.schedule import (
+from hpc.pipeline.actions import (
     Backward,
     BackwardInput,
     BackwardWeight,
     Forward,
     Receive,
-    RelativeCosts,
     Schedule,
     Send,
+)
+from hpc.pipeline.costs import StageCosts
+from hpc.pipeline.schedule import (
     folded_one_forward_one_backward,
     folded_placement,
     folded_split_backward,
+    forward_only,
     gpipe,
+    micro_batches_of,
     one_forward_one_backward,
     plain_placement,
 )
-from hpc.pipeline.simulate import Deadlock, StageCosts, peak_live, simulate
+from hpc.pipeline.simulate import Deadlock, peak_live, simulate
 
 
 def unit_skips(stages):
     return [(c, stages - 1 - c) for c in range(stages // 2)]
 
 
-@st.composite
-def schedules(draw):
-    stages, micro_batches = draw(st.integers(1, 6)), draw(st.integers(1, 12))
-    ratio = st.floats(0.2, 5)
-    costs = RelativeCosts(
-        backward=draw(ratio), backward_input=draw(ratio), backward_weight=draw(ratio)
+def drawn_costs(draw, chunks):
+    seconds = st.floats(0.1, 3)
+    times = [tuple(draw(seconds) for _ in range(chunks)) for _ in range(4)]
+    return StageCosts(
+        forward=times[0],
+        backward=times[1],
+        backward_input=times[2],
+        backward_weight=times[3],
+        message_bytes={(c, c + 1): 1.0 for c in range(chunks)},
+        bandwidth=draw(st.floats(0.5, 50)),
+        latency=0.05,
     )
-    in_flight = draw(st.none() | st.integers(1, 2 * stages))
+
+
+@st.composite
+def schedules(draw, blocking=st.booleans()):  # noqa: B008
+    stages, micro_batches = draw(st.integers(1, 6)), draw(st.integers(1, 12))
+    common = {"micro_batches": micro_batches, "blocking": draw(blocking)}
     folded = {
         "stages": stages,
-        "micro_batches": micro_batches,
-        "in_flight": in_flight,
-        "costs": costs,
+        "in_flight": draw(st.none() | st.integers(1, 2 * stages)),
+        "costs": drawn_costs(draw, 2 * stages) if draw(st.booleans()) else None,
+        **common,
     }
     makers = [
-        lambda: gpipe(placement=plain_placement(stages), micro_batches=micro_batches),
-        lambda: gpipe(placement=folded_placement(stages), micro_batches=micro_batches),
-        lambda: one_forward_one_backward(
-            stages=stages, micro_batches=micro_batches, skips=unit_skips(stages)
-        ),
+        lambda: gpipe(placement=plain_placement(stages), **common),
+        lambda: gpipe(placement=folded_placement(stages), **common),
+        lambda: one_forward_one_backward(stages=stages, skips=unit_skips(stages), **common),
         lambda: folded_one_forward_one_backward(**folded),
         lambda: folded_split_backward(**folded),
     ]
@@ -62,7 +74,7 @@ def computations(schedule: Schedule):
     ]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(schedules())
 def test_every_pass_happens_exactly_once_on_the_rank_that_holds_the_chunk(schedule):
     found = computations(schedule)
@@ -81,43 +93,42 @@ def test_every_pass_happens_exactly_once_on_the_rank_that_holds_the_chunk(schedu
         assert held == {c for c, holder in enumerate(schedule.placement) if holder == rank}
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(schedules(), st.data())
 def test_nothing_runs_before_what_it_needs_whatever_the_times_are(schedule, data):
-    seconds = st.floats(0.1, 3)
-    times = [tuple(data.draw(seconds) for _ in range(schedule.chunks)) for _ in range(4)]
-    costs = StageCosts(
-        forward=times[0],
-        backward=times[1],
-        backward_input=times[2],
-        backward_weight=times[3],
-        message_bytes={(c, c + 1): 1.0 for c in range(schedule.chunks)},
-        bandwidth=data.draw(st.floats(0.5, 50)),
-        latency=0.05,
-    )
-    for blocking in (False, True):
-        played = simulate(schedule, costs, blocking=blocking).timeline
-        start = {p.action: p.start for p in played}
-        end = {p.action: p.end for p in played}
-        for action in computations(schedule):
-            c, k = action.chunk, action.micro_batch
-            if isinstance(action, Forward) and c > 0:
-                assert start[action] >= end[Forward(c - 1, k)]
-            if isinstance(action, Backward | BackwardInput):
-                assert start[action] >= end[Forward(c, k)]
-                if c < schedule.chunks - 1:
-                    assert start[action] >= end[type(action)(c + 1, k)]
-            if isinstance(action, BackwardWeight):
-                assert start[action] >= end[BackwardInput(c, k)]
+    played = simulate(schedule, drawn_costs(data.draw, schedule.chunks)).timeline
+    check_order(schedule, played)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=50, deadline=None)
+@given(schedules(blocking=st.just(True)), st.data())
+def test_sends_that_wait_for_their_receive_cannot_deadlock_whatever_the_times_are(schedule, data):
+    costs = drawn_costs(data.draw, schedule.chunks)
+    check_order(schedule, simulate(schedule, costs, blocking=True).timeline)
+
+
+def check_order(schedule, played):
+    start = {p.action: p.start for p in played}
+    end = {p.action: p.end for p in played}
+    for action in computations(schedule):
+        c, k = action.chunk, action.micro_batch
+        if isinstance(action, Forward) and c > 0:
+            assert start[action] >= end[Forward(c - 1, k)]
+        if isinstance(action, Backward | BackwardInput):
+            assert start[action] >= end[Forward(c, k)]
+            if c < schedule.chunks - 1:
+                assert start[action] >= end[type(action)(c + 1, k)]
+        if isinstance(action, BackwardWeight):
+            assert start[action] >= end[BackwardInput(c, k)]
+
+
+@settings(max_examples=60, deadline=None)
 @given(schedules())
 def test_no_rank_keeps_more_inputs_than_stated(schedule):
     assert max(peak_live(schedule)) <= schedule.live_bound
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(schedules())
 def test_every_message_is_sent_and_received_once_in_the_same_order_by_both_ranks(schedule):
     def names(rank, kind, peer):
@@ -181,7 +192,6 @@ def test_a_schedule_whose_ranks_wait_for_each_other_is_found_out():
 
 def test_halved_backward_passes_fill_the_bubble_only_without_recomputation():
     whole = folded_one_forward_one_backward(stages=4, micro_batches=8)
-    halves = folded_split_backward(stages=4, micro_batches=8)
     kept = StageCosts(
         forward=(1.0,) * 8,
         backward=(2.0,) * 8,
@@ -194,5 +204,25 @@ def test_halved_backward_passes_fill_the_bubble_only_without_recomputation():
         backward_input=(2.0,) * 8,
         backward_weight=(3.0,) * 8,
     )
-    assert simulate(halves, kept).bubble < simulate(whole, kept).bubble
-    assert simulate(halves, recomputed).makespan > simulate(whole, recomputed).makespan
+    halves = [
+        folded_split_backward(stages=4, micro_batches=8, costs=costs)
+        for costs in (kept, recomputed)
+    ]
+    assert simulate(halves[0], kept).bubble < simulate(whole, kept).bubble
+    assert simulate(halves[1], recomputed).makespan > simulate(whole, recomputed).makespan
+
+
+def test_a_forward_only_schedule_makes_one_pass_without_waiting():
+    found = simulate(
+        forward_only(placement=folded_placement(2), micro_batches=3),
+        StageCosts(forward=(1.0,) * 4, backward=(9.0,) * 4),
+    )
+    assert found.makespan == pytest.approx(8, abs=2)
+
+
+@pytest.mark.parametrize(
+    ("samples", "largest", "stages", "expected"),
+    [(16, 64, 1, 1), (16, 4, 1, 4), (16, 64, 2, 4), (16, 64, 4, 8), (2, 64, 4, 2), (6, 2, 1, 3)],
+)
+def test_micro_batches_fill_the_pipeline_and_fit_in_memory(samples, largest, stages, expected):
+    assert micro_batches_of(samples=samples, largest=largest, stages=stages) == expected
