@@ -10,7 +10,7 @@ not depend on the lowering. Two lowerings compute the same:
 ``columns``  the kernel's taps along the minor axes concatenated on the channel axis, then one
              matrix product for each tap of the major axis. The choice on CPU from MindSpore 2.9 on,
              where plain-layout convolutions fall back to oneDNN's reference loop, a hundred times
-             slower (docs/decisions).
+             slower.
 
 A 1x1 convolution is a matrix product everywhere. A layer computes in the dtype of its input.
 """

@@ -62,11 +62,12 @@ class Linear(nn.Cell):
         return values
 
     def construct(self, x):
-        y = self.without_bias(x)
-        return y + self.bias.astype(x.dtype) if self.has_bias else y
+        y = self.product(x.reshape(-1, self.in_channels), self.weight.astype(x.dtype))
+        if self.has_bias:
+            y = y + self.bias.astype(x.dtype)
+        return y.reshape(*x.shape[:-1], self.out_channels)
 
     def without_bias(self, x):
         """Return ``x W^T``, for a caller that adds the bias together with something else."""
-        rows = x.reshape(-1, self.in_channels)
-        y = self.product(rows, self.weight.astype(x.dtype))
+        y = self.product(x.reshape(-1, self.in_channels), self.weight.astype(x.dtype))
         return y.reshape(*x.shape[:-1], self.out_channels)

@@ -22,8 +22,9 @@ from hpc.ops.dropout import name_dropout_layers
 from hpc.ops.initialization import GeneratorOf, initialize
 from hpc.ops.linear import Linear
 from hpc.ops.normalization import GroupNorm
+from hpc.ops.precision import check_compute_dtype
 from prediff.models.blocks import PatchMerging
-from prediff.models.levels import TIME_RATIO, Entry, Level, check_compute_dtype, plan_levels
+from prediff.models.levels import TIME_RATIO, Entry, Level, plan_levels
 
 READOUT_GROUPS = 32
 

@@ -25,6 +25,7 @@ from hpc.ops.dropout import KeyedDropout
 from hpc.ops.initialization import GeneratorOf, initialize, table_values
 from hpc.ops.linear import Linear
 from hpc.ops.normalization import LayerNorm
+from hpc.ops.precision import check_compute_dtype
 from prediff.models.attention_patterns import AttentionPattern, attention_pattern
 from prediff.models.global_vectors import GlobalVectorAttention
 
@@ -87,6 +88,7 @@ class CuboidSelfAttention(nn.Cell):
         super().__init__()
         if num_heads < 1 or dim % num_heads:
             raise UserError(f"cuboid attention: {dim} channels do not split into {num_heads} heads")
+        check_compute_dtype(compute_dtype)
         check_cuboid(
             cuboid_size=cuboid_size, shift_size=shift_size, strategy=strategy, padding=padding
         )

@@ -30,9 +30,10 @@ from hpc.errors import UserError
 from hpc.ops.dropout import name_dropout_layers
 from hpc.ops.initialization import GeneratorOf, initialize, table_values
 from hpc.ops.linear import Linear
+from hpc.ops.precision import check_compute_dtype
 from prediff.models.blocks import PatchMerging, Upsampling
 from prediff.models.embeddings import PositionEmbedding
-from prediff.models.levels import TIME_RATIO, Entry, Level, check_compute_dtype, plan_levels
+from prediff.models.levels import TIME_RATIO, Entry, Level, plan_levels
 
 
 class EarthformerUNet(nn.Cell):

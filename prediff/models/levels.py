@@ -14,7 +14,6 @@ from prediff.models.blocks import AttentionStack, ResidualBlock
 from prediff.models.embeddings import PositionEmbedding, TimeEmbedding
 
 TIME_RATIO = 4  # E over the base width
-COMPUTE_DTYPES = (mstype.float32, mstype.float16, mstype.bfloat16)
 _REPEAT_STEP = 0x9E37  # tells the dropout keys of a level's repeats apart
 
 
@@ -61,12 +60,6 @@ def plan_levels(
             )
         levels.append(LevelPlan(dim=dim, grid=(time, height, width), depth=depth))
     return levels
-
-
-def check_compute_dtype(dtype: mstype.Type) -> None:
-    """Raise UserError for a dtype that products and convolutions cannot have."""
-    if dtype not in COMPUTE_DTYPES:
-        raise UserError(f"compute_dtype {dtype} must be float32, float16 or bfloat16")
 
 
 class Entry(nn.Cell):

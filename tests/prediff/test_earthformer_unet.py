@@ -303,6 +303,7 @@ def test_half_precision_stays_near_single_precision():
         ({"latent_channels": 0}, "latent_channels"),
         ({"num_global_vectors": -1}, "num_global_vectors"),
         ({"compute_dtype": ms.int32}, "compute_dtype"),
+        ({"compute_dtype": ms.bfloat16}, "bfloat16 has no operators on CPU"),
         ({"backend": "cuda"}, "backend 'cuda' is unknown"),
     ],
 )
