@@ -78,9 +78,15 @@ def batch(step: int) -> tuple[np.ndarray, ...]:
 
 def make_step(runtime: Runtime, mesh: Mesh, *, depth: int, micro_batches: int):
     loss = make_loss(depth=depth)
-    if mesh.pipeline == 1 and mesh.data == 1:
+    if mesh.pipeline == 1:
         return TrainStep(
-            loss, trained(loss), scalar_names=SCALARS, accumulation=micro_batches, **OPTIMIZER
+            loss,
+            trained(loss),
+            scalar_names=SCALARS,
+            accumulation=micro_batches,
+            data_group=runtime.data_group(mesh),
+            data_size=mesh.data,
+            **OPTIMIZER,
         )
     _, stage = mesh.coordinates(runtime.place.rank)
     chunks = chunks_of_rank(loss, stages=mesh.pipeline, stage=stage, costs=[1.0] * 4 * depth)
