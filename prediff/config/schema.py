@@ -103,6 +103,7 @@ class Alignment(Earthformer):
     """The knowledge-alignment network (MODEL section 5)."""
 
     base_width: PositiveInt = 16
+    num_heads: PositiveInt = 1
 
 
 class Training(Section):
@@ -145,7 +146,7 @@ class Adversarial(Section):
 
 
 class TrainAutoencoder(Training):
-    duration: Annotated[str, Field(pattern=r"^[1-9]\d* (steps|epochs)$")] = "200 steps"
+    duration: Annotated[str, Field(pattern=r"^[1-9]\d* (steps|epochs)$")] = "400 steps"
     global_batch: PositiveInt = 16
     learning_rate: Annotated[float, Field(gt=0)] = 2e-3
     weight_decay: Annotated[float, Field(ge=0)] = 0.0

@@ -49,11 +49,11 @@ class Entry:
         return array
 
 
-def network_of(cell: nn.Cell) -> Network:
-    """Tell which of the reference's networks a Cell is.
+def network_of(cell: nn.Cell) -> Network | None:
+    """Tell which of the reference's networks a Cell is; None for a single attention layer.
 
     Raises:
-        UserError: none of them.
+        UserError: neither.
     """
     return _kind(cell)[0]
 
@@ -76,14 +76,19 @@ def index_buffers(cell: nn.Cell) -> dict[str, np.ndarray]:
     buffers: dict[str, np.ndarray] = {}
     for path, layer in cell.cells_and_names():
         if isinstance(layer, CuboidSelfAttention) and layer.use_relative_pos:
-            name = translate(f"{path}.relative_bias").replace(_TABLE, INDEX_BUFFER)
+            ours = f"{path}.relative_bias".removeprefix(".")
+            name = translate(ours).replace(_TABLE, INDEX_BUFFER)
             size: Any = layer.cuboid["cuboid_size"]
             buffers[name] = relative_position_index(size).astype(np.int64)
     return buffers
 
 
-def _kind(cell: nn.Cell) -> tuple[Network, Callable[[str], str]]:
+def _kind(cell: nn.Cell) -> tuple[Network | None, Callable[[str], str]]:
     for kind, network, translate in _NETWORKS:
         if isinstance(cell, kind):
             return network, translate
-    raise UserError(f"{type(cell).__name__} is not one of PreDiff's three networks")
+    if isinstance(cell, CuboidSelfAttention):
+        return None, denoiser_reference_name
+    raise UserError(
+        f"{type(cell).__name__} is neither one of PreDiff's three networks nor its attention layer"
+    )

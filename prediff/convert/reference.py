@@ -18,12 +18,12 @@ _SHOWN = 10
 class LoadReport:
     """What `load_reference` did: our parameter of each reference name, and what it left out."""
 
-    network: Network
+    network: Network | None
     mapped: dict[str, str]
     ignored: tuple[str, ...]
 
     def __str__(self) -> str:
-        text = f"{TITLES[self.network]}: {len(self.mapped)} weights loaded"
+        text = f"{_title(self.network)}: {len(self.mapped)} weights loaded"
         if self.ignored:
             text += f", {len(self.ignored)} constant {INDEX_BUFFER} buffers ignored"
         return text
@@ -33,7 +33,8 @@ def load_reference(cell: nn.Cell, state_dict: Mapping[str, np.ndarray]) -> LoadR
     """Load weights with reference names into one of our networks, all of them or none.
 
     Args:
-        cell: an `Autoencoder`, `EarthformerUNet` or `AlignmentNetwork`.
+        cell: an `Autoencoder`, `EarthformerUNet` or `AlignmentNetwork`, or a single
+            `CuboidSelfAttention`.
         state_dict: arrays under the names of the official checkpoints; floating values become
             float32. Buffers named ``relative_position_index`` are accepted and ignored.
 
@@ -42,7 +43,8 @@ def load_reference(cell: nn.Cell, state_dict: Mapping[str, np.ndarray]) -> LoadR
             not finite numbers. One line lists the first ten of each.
     """
     network = network_of(cell)
-    require_network(state_dict, network)
+    if network is not None:
+        require_network(state_dict, network)
     entries = reference_entries(cell)
     buffers = set(index_buffers(cell))
     faults: dict[str, list[str]] = {
@@ -64,7 +66,7 @@ def load_reference(cell: nn.Cell, state_dict: Mapping[str, np.ndarray]) -> LoadR
         else:
             loaded[name] = np.ascontiguousarray(entry.from_reference(array), np.float32)
     if any(faults.values()):
-        raise UserError(f"cannot load {TITLES[network]}: {_listing(faults)}")
+        raise UserError(f"cannot load {_title(network)}: {_listing(faults)}")
     for name, array in loaded.items():
         entries[name].parameter.set_data(ms.Tensor(array))
     return LoadReport(
@@ -81,6 +83,10 @@ def to_reference(cell: nn.Cell) -> dict[str, np.ndarray]:
     """
     weights = {name: entry.to_reference() for name, entry in reference_entries(cell).items()}
     return {**weights, **index_buffers(cell)}
+
+
+def _title(network: Network | None) -> str:
+    return "the attention layer" if network is None else TITLES[network]
 
 
 def _listing(faults: Mapping[str, Sequence[str]]) -> str:

@@ -14,6 +14,7 @@ from prediff.convert import load_reference, to_reference
 from prediff.convert.parameter_names import index_buffers, reference_entries
 from prediff.models.alignment_network import AlignmentNetwork
 from prediff.models.autoencoder import Autoencoder
+from prediff.models.cuboid import CuboidSelfAttention
 from prediff.models.earthformer_unet import EarthformerUNet
 
 DATA = Path(__file__).parents[1] / "data"
@@ -163,3 +164,26 @@ def test_half_and_double_precision_weights_become_float32():
 def test_a_cell_that_is_none_of_the_three_is_refused():
     with pytest.raises(UserError, match="Dense is not one of"):
         load_reference(ms.nn.Dense(2, 2), {})
+
+
+def test_a_single_attention_layer_takes_the_names_of_the_reference():
+    layer = CuboidSelfAttention(dim=16, num_heads=2, cuboid_size=(2, 4, 4), shift_size=(0, 0, 0))
+    random = np.random.default_rng(0)
+    weights = {
+        name: random.standard_normal(array.shape).astype(np.float32)
+        for name, array in to_reference(layer).items()
+        if not name.endswith("relative_position_index")
+    }
+    assert set(weights) == {
+        "norm.weight",
+        "norm.bias",
+        "qkv.weight",
+        "proj.weight",
+        "proj.bias",
+        "relative_position_bias_table",
+    }
+    load_reference(layer, weights)
+    for name, array in weights.items():
+        np.testing.assert_array_equal(to_reference(layer)[name], array)
+    with pytest.raises(UserError, match=r"the attention layer: 1 missing: qkv\.weight"):
+        load_reference(layer, {k: v for k, v in weights.items() if k != "qkv.weight"})
