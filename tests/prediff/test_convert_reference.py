@@ -162,7 +162,7 @@ def test_half_and_double_precision_weights_become_float32():
 
 
 def test_a_cell_that_is_none_of_the_three_is_refused():
-    with pytest.raises(UserError, match="Dense is not one of"):
+    with pytest.raises(UserError, match="Dense is neither one of"):
         load_reference(ms.nn.Dense(2, 2), {})
 
 
