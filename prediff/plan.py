@@ -205,7 +205,7 @@ class _Cluster:
             seconds = [self._seconds(cost, samples) for cost in self.each]
             passes = 4 if self.config.denoiser.recompute else 3
             compute, bubble = passes * sum(seconds) * micro_batches, 0.0
-            live = (0,)
+            live: tuple[int, ...] = (0,)
         else:
             bounds = fold_blocks(
                 [cost.operations for cost in self.each],

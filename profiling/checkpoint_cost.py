@@ -68,7 +68,12 @@ def measure(folder: Path, *, parameters: int, rounds: int) -> None:
 
 def _steps_until(written: threading.Event, writer: CheckpointWriter) -> float:
     """Do work in this thread while the writer writes; return the median seconds of a piece."""
-    waiter = threading.Thread(target=lambda: (writer.wait(), written.set()))
+
+    def wait() -> None:
+        writer.wait()
+        written.set()
+
+    waiter = threading.Thread(target=wait)
     waiter.start()
     seconds = []
     while not written.is_set():

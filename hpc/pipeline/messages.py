@@ -154,9 +154,9 @@ def _when_needed(
     for order in orders:
         actions: list[Action] = []
         for action in order:
-            for _, message in wiring.needs(action):
-                queue = under_way[_ends(message, wiring.placement)] if message else []
-                while message in queue:
+            for _, needed in wiring.needs(action):
+                queue = under_way[_ends(needed, wiring.placement)] if needed else []
+                while needed in queue:
                     first = queue.pop(0)
                     actions.append(Receive(*first, peer=_ends(first, wiring.placement)[0]))
             actions.append(action)

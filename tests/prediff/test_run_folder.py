@@ -27,7 +27,7 @@ def test_a_run_goes_on_with_its_own_configuration():
     "override", ["seed=8", "denoiser.depths=[1,2]", "train_diffusion.learning_rate=0.1"]
 )
 def test_another_configuration_is_refused_and_the_saved_one_stays(override):
-    folder, first = opened()
+    folder, _ = opened()
     saved = folder.config.read_text()
     with pytest.raises(UserError, match="made with another configuration"):
         opened(override)
