@@ -99,8 +99,14 @@ class Runtime:
         return name
 
     def close(self) -> None:
-        """Wait for all ranks: msrun takes a rank that ends early for a failure."""
+        """Wait for all ranks: msrun takes a rank that ends early for a failure.
+
+        The second meeting is for the slowest rank, which may still be inside the collective when
+        the others leave it: if they ended then, it would wait for them forever.
+        """
         self.barrier()
+        if self.meeting is not None:
+            self.meeting.wait()
 
     def __enter__(self) -> "Runtime":
         return self
