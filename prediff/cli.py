@@ -14,6 +14,7 @@ from prediff.commands.cache import cache_app
 from prediff.commands.convert import convert_app
 from prediff.commands.data import data_app
 from prediff.commands.guidance import guidance
+from prediff.commands.plan import plan
 from prediff.commands.slurm import run_slurm_job
 from prediff.commands.status import status
 from prediff.stages.stopping import Stopped
@@ -40,6 +41,7 @@ app.command("forecast")(run.forecast)
 app.command("evaluate")(run.evaluate)
 app.command("guidance")(guidance)
 app.command("status")(status)
+app.command("plan")(plan)
 train_app.command("autoencoder")(run.train_autoencoder)
 train_app.command("diffusion")(run.train_diffusion)
 train_app.command("alignment")(run.train_alignment)

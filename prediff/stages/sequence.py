@@ -28,7 +28,7 @@ from prediff.stages.run_folder import RunFolder
 from prediff.stages.stopping import raise_if_asked
 from prediff.stages.train_alignment import train_alignment
 from prediff.stages.train_autoencoder import train_autoencoder
-from prediff.stages.train_diffusion import train_diffusion
+from prediff.stages.train_diffusion import refuse_pipeline, train_diffusion
 from prediff.verification.headline import skill_table
 
 Say = Callable[[str], None]
@@ -57,13 +57,13 @@ def check_ranks(config: Config, *, ranks: int) -> None:
     Raises:
         UserError: naming the setting, and numbers that work.
     """
+    refuse_pipeline(config)
     for section in ("train_autoencoder", "train_diffusion", "train_alignment"):
         if section == "train_alignment" and not config.is_guided:
             continue
         settings = getattr(config, section)
-        pipeline = config.parallel.pipeline if section == "train_diffusion" else 1
         try:
-            make_mesh(ranks=ranks, pipeline=pipeline, global_batch=settings.global_batch)
+            make_mesh(ranks=ranks, global_batch=settings.global_batch)
         except UserError as error:
             raise UserError(f"{section}: {error}") from None
 
