@@ -42,6 +42,15 @@ class Runtime:
         """Whether a point-to-point send may wait for its receive, as HCCL's may."""
         return self.device != "CPU"
 
+    @property
+    def compiles_alone(self) -> bool:
+        """Whether a rank can compile a graph with collectives while the others wait.
+
+        True on CPU. On NPUs compiling may set up communicators, which needs all ranks at once; not
+        yet tried on hardware.
+        """
+        return self.device == "CPU"
+
     def barrier(self) -> None:
         """Wait until every rank is here, however long it takes."""
         if self.meeting is not None:

@@ -1,6 +1,6 @@
 """The compiled training step: forward, gradients, reduction, clip, AdamW and EMA in one graph."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import mindspore as ms
@@ -105,17 +105,23 @@ class TrainStep:
             self._accumulate = _Accumulate(gradients, self._sums)
             self._apply = _ApplySums(update, self._sums, accumulation)
 
-    def compile(self, *inputs: np.ndarray | Tensor) -> None:
+    def compile(
+        self, *inputs: np.ndarray | Tensor, compiler: Callable[..., object] = nn.Cell.compile
+    ) -> None:
         """Compile for inputs of these shapes and dtypes without making a step.
 
         The first step does it otherwise. The mode, training or not, that the loss Cell has at this
         moment is compiled in; changing it later does not change the step.
+
+        Args:
+            inputs: as for a step.
+            compiler: ``(cell, *tensors)``; for instance `hpc.compile_cache.CompileCache.compile`.
         """
         if self.accumulation == 1:
-            self._whole.compile(_control(0.0, False), *(_tensor(array) for array in inputs))
+            compiler(self._whole, _control(0.0, False), *(_tensor(array) for array in inputs))
         else:
-            self._accumulate.compile(*(self._micro_batch(array, 0) for array in inputs))
-            self._apply.compile(_control(0.0, False))
+            compiler(self._accumulate, *(self._micro_batch(array, 0) for array in inputs))
+            compiler(self._apply, _control(0.0, False))
 
     def __call__(
         self,

@@ -6,4 +6,4 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("GLOG_v", "3")
 os.environ.setdefault("MPLBACKEND", "Agg")
 
-import hpc  # noqa: E402, F401  (prepares the environment before anything imports MindSpore)
+import hpc  # noqa: F401  (prepares the environment before anything imports MindSpore)
