@@ -7,6 +7,7 @@ import mindspore as ms
 import numpy as np
 from mindspore import nn, ops
 
+from hpc.compile_cache import CompileCache
 from hpc.data.order import SampleOrder
 from hpc.mesh import make_mesh
 from hpc.runtime import start_runtime
@@ -52,6 +53,10 @@ def main(folder: Path, accumulation: int) -> None:
             max_norm=1.0,
             ema_decay=0.9,
         )
+        inputs = (np.zeros((GLOBAL_BATCH // mesh.data, n), np.float32) for n in (5, 2))
+        if place.size > 1:
+            cache = CompileCache(folder / "graphs", runtime=runtime, packages=[])
+            step.compile(*inputs, compiler=cache.compile)
         generator = np.random.default_rng(1)
         x = generator.standard_normal((30, 5)).astype(np.float32)
         y = np.sin(x[:, :2] * 2)

@@ -11,7 +11,8 @@ SCRIPT = Path(__file__).with_name("data_parallel_run.py")
 
 @pytest.mark.slow
 def test_two_ranks_train_like_one_process(tmp_path):
-    # One micro-batch of 8 alone, 2 ranks with 2 micro-batches of 2 each.
+    # One micro-batch of 8 alone; 2 ranks with 2 micro-batches of 2 each, and graphs that only the
+    # first rank compiles.
     run_ranks(SCRIPT, str(tmp_path), "1", ranks=1, folder=tmp_path, timeout=200)
     run_ranks(SCRIPT, str(tmp_path), "2", ranks=2, folder=tmp_path, timeout=300)
     alone, first, second = (np.load(tmp_path / f"{n}.npz") for n in ("1_0", "2_0", "2_1"))
