@@ -1,10 +1,12 @@
 import json
+import os
 import resource
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -142,6 +144,33 @@ def test_only_step_folders_are_checkpoints(tmp_path, checkpoint):
     (tmp_path / "step_00000005").touch()
     assert list_checkpoints(tmp_path) == [(1234, checkpoint)]
     assert list_checkpoints(tmp_path / "absent") == []
+
+
+def test_everything_is_on_the_disk_before_one_rename_makes_it_visible(tmp_path, monkeypatch):
+    events = []
+    fsync, rename = os.fsync, Path.rename
+
+    def record_fsync(descriptor):
+        events.append(("sync", Path(f"/proc/self/fd/{descriptor}").readlink().name))
+        fsync(descriptor)
+
+    def record_rename(self, target):
+        events.append(("rename", self.name))
+        assert not target.exists()
+        return rename(self, target)
+
+    monkeypatch.setattr(os, "fsync", record_fsync)
+    monkeypatch.setattr(Path, "rename", record_rename)
+    write_checkpoint(tmp_path, step=1, arrays=example_arrays(), state={})
+    staging = events[-3][1]
+    assert staging.startswith(".step_00000001.tmp-")
+    files = {"model.safetensors", "optimizer.safetensors", "state.json", "manifest.json"}
+    assert {name for _, name in events[:-3]} == files
+    assert events[-3:] == [
+        ("sync", staging),
+        ("rename", staging),
+        ("sync", tmp_path.name),
+    ]
 
 
 WRITER = """
