@@ -54,7 +54,7 @@ class CompileCache:
         key = self._key(cell, inputs)
         keys = self.runtime.all_gather_object(key)
         rank = self.runtime.place.rank
-        if None in keys:
+        if key is None or None in keys:
             cell.compile(*inputs)
             return False
         scratch = _scratch(self.runtime)

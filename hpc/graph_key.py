@@ -97,7 +97,7 @@ class _Key:
                 value if isinstance(value, np.ndarray) else value.asnumpy()
             )
             self._text(f"{array.dtype} {value.shape}")
-            self.digest.update(hashlib.sha256(array.reshape(-1).view(np.uint8)).digest())
+            self.digest.update(hashlib.sha256(array.reshape(-1).view(np.uint8).data).digest())
         elif isinstance(value, nn.Cell):
             self._mapping({k: v for k, v in vars(value).items() if k not in _BOOKKEEPING})
         elif isinstance(value, list | tuple):
