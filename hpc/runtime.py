@@ -149,8 +149,8 @@ def start_runtime(*, device: str = "auto") -> Runtime:
         sys.exit(0)
     if target == "Ascend":
         ms.set_device("Ascend", place.local_rank)
-    else:
-        ms.set_device("CPU")
+    elif place.has_collectives or ms.get_context("device_target") != "CPU":
+        ms.set_device("CPU")  # refused once a kernel has run, which a test or a notebook may have
     ms.set_context(mode=ms.GRAPH_MODE)
     if not place.has_collectives or place.size == 1:
         return Runtime(place=place, device=target, world_group=None)
