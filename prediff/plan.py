@@ -217,7 +217,7 @@ class _Cluster:
             self._rank(bounds, stage, stages, samples, micro_batches, live[stage])
             for stage in range(stages)
         )
-        heaviest = max(rank.parameters for rank in ranks)
+        heaviest = max(r.parameters for r in ranks)
         copies = sum(rank.parameters for rank in ranks) - self.costs.parameters(self.costs.blocks)
         tied = 2 * 4 * copies / stages / self.device.near
         step = compute + tied + self._reduce(mesh, 4 * heaviest) + self._update(heaviest)
@@ -291,13 +291,12 @@ class _Cluster:
         parameters = self.costs.parameters([self.costs.blocks[b] for b in blocks])
         edges = [c for c in range(last) if c != stages - 1 and (c in held or c + 1 in held)]
         sizes = [self._message(bounds, c, samples) for c in edges] if stages > 1 else []
-        kept = [self._chunk_activations(bounds, c) for c in held]
-        activations = samples * self.number_bytes * max(kept)
+        kept = max(self._chunk_activations(bounds, c) for c in held)
+        activations = samples * self.number_bytes * kept
         stashed = live * max(sizes, default=0.0)
         memory = parameters * STATE_BYTES + max(activations, parameters * UPDATE_BYTES) + stashed
-        names = " ".join(f"{bounds[c]}-{bounds[c + 1] - 1}" for c in held)
         return RankPlan(
-            blocks=names,
+            blocks=" ".join(f"{bounds[c]}-{bounds[c + 1] - 1}" for c in held),
             parameters=parameters,
             memory=memory,
             messages=len(sizes) * micro_batches,
