@@ -11,6 +11,7 @@ from prediff.models.discriminator import PatchDiscriminator
 from prediff.models.reconstruction_loss import ReconstructionLoss, kl_divergence
 
 KL_WEIGHT = 0.01
+ms.set_context(mode=ms.GRAPH_MODE)
 
 
 class L1(nn.Cell):
@@ -67,7 +68,6 @@ def gradient(loss, parameters, *arguments):
 
 @pytest.fixture(scope="module")
 def setting():
-    ms.set_context(mode=ms.GRAPH_MODE)
     sizes = {"latent_channels": 2, "widths": (8, 8), "norm_groups": 4, "layers_per_block": 1}
     autoencoder = Autoencoder(frame_channels=2, seed=1, **sizes)
     discriminator = PatchDiscriminator(base_width=4, frame_channels=2, seed=2)

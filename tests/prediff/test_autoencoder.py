@@ -15,6 +15,7 @@ from prediff.models.autoencoder import Autoencoder, Block, Downsample, Middle, U
 from prediff.models.reconstruction_loss import ReconstructionLoss, kl_divergence
 
 REFERENCE = np.load(Path(__file__).parents[1] / "data" / "autoencoder.npz")
+ms.set_context(mode=ms.GRAPH_MODE)
 
 
 def nhwc(name):
@@ -31,7 +32,6 @@ def relative_error(found, expected):
 
 @pytest.fixture(scope="module")
 def autoencoder():
-    ms.set_context(mode=ms.GRAPH_MODE)
     cell = Autoencoder(latent_channels=8, widths=(32, 64), norm_groups=32)
     shapes = {name: entry.reference_shape for name, entry in reference_entries(cell).items()}
     load_reference(cell, reference_weights("vae.", shapes))

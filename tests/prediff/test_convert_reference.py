@@ -23,11 +23,6 @@ GRID = {"height": 16, "width": 16, "latent_channels": 64, "num_heads": 4}
 SMALL = {"latent_channels": 4, "widths": (8, 16), "norm_groups": 8, "layers_per_block": 1}
 
 
-@pytest.fixture(autouse=True)
-def _eager():
-    ms.set_context(mode=ms.PYNATIVE_MODE)
-
-
 def shapes(cell):
     found = {name: entry.reference_shape for name, entry in reference_entries(cell).items()}
     return {**found, **{name: array.shape for name, array in index_buffers(cell).items()}}

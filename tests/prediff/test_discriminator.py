@@ -2,15 +2,11 @@
 
 import mindspore as ms
 import numpy as np
-import pytest
 from mindspore import nn, ops
 
 from prediff.models.discriminator import BatchNorm, PatchDiscriminator
 
-
-@pytest.fixture(scope="module", autouse=True)
-def _graph_mode():
-    ms.set_context(mode=ms.GRAPH_MODE)
+ms.set_context(mode=ms.GRAPH_MODE)
 
 
 def convolve(x, weight, stride):
