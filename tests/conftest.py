@@ -1,11 +1,13 @@
 """Every test runs on the CPU with one thread a process, whatever the host has.
 
 MindSpore's mode belongs to the process. A test file sets it when it is imported, and pytest imports
-all files before it runs the first test; so what each file set is kept and set again for its tests.
+all files before it runs the first test; so what each file set is kept, and set again before the
+first of its tests.
 """
 
 import os
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -16,6 +18,7 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 import hpc  # noqa: F401  (prepares the environment before anything imports MindSpore)
 
 MODE = pytest.StashKey[int]()
+LAST_FILE = pytest.StashKey[Path]()
 DEFAULT_MODE = 1  # MindSpore's PYNATIVE_MODE, its own default
 
 
@@ -29,6 +32,8 @@ def pytest_itemcollected(item):
         item.stash[MODE] = sys.modules["mindspore"].get_context("mode")
 
 
-def pytest_runtest_setup(item):
-    if MODE in item.stash:
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_protocol(item, nextitem):
+    if MODE in item.stash and item.session.stash.get(LAST_FILE, None) != item.path:
         sys.modules["mindspore"].set_context(mode=item.stash[MODE])
+    item.session.stash[LAST_FILE] = item.path
