@@ -279,9 +279,10 @@ def _build_shard(
             move_durably(aside[array.name], array.shard_file(group, shard))
         write_marker(group, shard, ShardMarker(layout_sha256=layout.sha256, files=records))
     finally:
-        for name, writer in writers.items():
+        for writer in writers.values():
             writer.close()
-            aside[name].unlink(missing_ok=True)
+        for file in aside.values():  # also one whose writer was interrupted while it opened it
+            file.unlink(missing_ok=True)
 
 
 class _ProgressWatch:
