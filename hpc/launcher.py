@@ -83,7 +83,7 @@ def launch(
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,
             start_new_session=True,
-            env={**_environment(job=job, log_dir=log_dir), "PATH": path},
+            env={**rank_environment(job=job, log_dir=log_dir), "PATH": path},
         )
     try:
         return _watch(process, workers=workers, log_dir=log_dir, stop_file=stop_file)
@@ -125,7 +125,7 @@ def _exit_file(log_dir: Path, rank: int) -> Path:
     return log_dir / f"rank_{rank}.exit"
 
 
-def _environment(*, job: str, log_dir: Path) -> dict[str, str]:
+def rank_environment(*, job: str, log_dir: Path) -> dict[str, str]:
     """Return the ranks' environment; what the user has set of MindSpore's variables stays."""
     return {
         **os.environ,
@@ -167,7 +167,7 @@ def _watch(process: subprocess.Popen, *, workers: int, log_dir: Path, stop_file:
         asked_to_stop += 1
 
     previous = {s: signal.signal(s, ask_to_stop) for s in (signal.SIGINT, signal.SIGTERM)}
-    follower, pulses = _Follower(rank_log(log_dir, 0)), PulseWatch(log_dir, ranks=workers)
+    follower, pulses = LogFollower(rank_log(log_dir, 0)), PulseWatch(log_dir, ranks=workers)
     told = 0
     try:
         while process.poll() is None:
@@ -279,7 +279,7 @@ def _kill_job(job: str) -> None:
             continue
 
 
-class _Follower:
+class LogFollower:
     """Copies what is new in a growing log to the terminal."""
 
     def __init__(self, path: Path) -> None:

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import psutil
 
-from hpc.launcher import FAILED_WORKER, JOB_VARIABLE, _environment, _Follower
+from hpc.launcher import FAILED_WORKER, JOB_VARIABLE, LogFollower, rank_environment
 from hpc.monitor.pulse import PulseWatch
 from hpc.monitor.rank_log import rank_log
 from hpc.stop import STOPPED_EXIT_CODE
@@ -86,7 +86,7 @@ def run_node(
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,
             start_new_session=True,
-            env={**_environment(job=job, log_dir=log_dir), NODE_VARIABLE: str(node)},
+            env={**rank_environment(job=job, log_dir=log_dir), NODE_VARIABLE: str(node)},
         )
     try:
         _wait(
@@ -138,7 +138,7 @@ def _wait(
 
     signal.signal(signal.SIGTERM, receive)
     pulses, next_look = PulseWatch(log_dir, ranks=ranks), time.monotonic() + PULSE_SECONDS
-    follower = _Follower(rank_log(log_dir, 0)) if node == 0 else None
+    follower = LogFollower(rank_log(log_dir, 0)) if node == 0 else None
     if follower and follower.path.exists():
         follower.position = follower.path.stat().st_size  # of the starts before this one
     while process.poll() is None and terms < 2 and time.monotonic() < ends:

@@ -1,16 +1,12 @@
 """Vertically integrated liquid: SEVIR's 8-bit code and its physical value."""
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 
-def vil_from_code(code: np.ndarray) -> np.ndarray:
-    """Return VIL in kg m-2 for SEVIR's code (0-255), float32; NaN stays NaN.
-
-    Source: SEVIR's data description (Veillette et al., NeurIPS 2020, appendix): 0 up to code 5,
-    linear up to 18, exponential above.
-    """
-    code = np.asarray(code, np.float32)
-    linear = (code - 2) / 90.66
-    exponential = np.exp((code - 83.9) / 38.9)
-    value = np.where(code <= 5, 0, np.where(code <= 18, linear, exponential))
-    return np.where(np.isnan(code), np.nan, value).astype(np.float32)
+def vil_to_water(vil: ArrayLike) -> np.ndarray:
+    """Return the liquid water in kg/m2 of VIL on 0-255 (Veillette et al. 2020, section 4.1)."""
+    vil = np.asarray(vil, np.float64)
+    middle = (vil - 2) / 90.66
+    heavy = np.exp((vil - 83.9) / 38.9)
+    return np.where(vil <= 5, 0.0, np.where(vil <= 18, middle, heavy))

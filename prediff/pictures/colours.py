@@ -7,7 +7,6 @@ from functools import lru_cache
 
 import numpy as np
 from matplotlib.colors import BoundaryNorm, Colormap, ListedColormap
-from numpy.typing import ArrayLike
 
 VIL_LEVELS = (0, 16, 31, 59, 74, 100, 133, 160, 181, 219, 255)
 """Value v has the colour of the bin ``[level, next level)``."""
@@ -49,11 +48,3 @@ def vil_colour_map() -> tuple[Colormap, BoundaryNorm]:
         bad=MISSING_COLOUR, under=colours[0], over=colours[-1]
     )
     return colour_map, BoundaryNorm(VIL_LEVELS, colour_map.N)
-
-
-def vil_to_water(vil: ArrayLike) -> np.ndarray:
-    """Return the liquid water in kg/m2 of VIL on 0-255 (Veillette et al. 2020, section 4.1)."""
-    vil = np.asarray(vil, np.float64)
-    middle = (vil - 2) / 90.66
-    heavy = np.exp((vil - 83.9) / 38.9)
-    return np.where(vil <= 5, 0.0, np.where(vil <= 18, middle, heavy))

@@ -12,7 +12,8 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from hpc.errors import UserError
-from prediff.pictures.colours import VIL_LEVELS, vil_colour_map, vil_rgb, vil_to_water
+from prediff.data.vil import vil_to_water
+from prediff.pictures.colours import VIL_LEVELS, vil_colour_map, vil_rgb
 from prediff.pictures.figures import new_figure
 
 PROBABILITY_MAP = "magma"

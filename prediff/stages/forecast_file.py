@@ -12,7 +12,7 @@ import numpy as np
 import xarray as xr
 
 from hpc.errors import UserError
-from prediff.data.vil import vil_from_code
+from prediff.data.vil import vil_to_water
 
 CODE = "vil_code"
 MASS = "vil"
@@ -66,7 +66,7 @@ def write_forecast(
             ),
             MASS: (
                 dimensions,
-                vil_from_code(code),
+                vil_to_water(code).astype(np.float32),
                 {
                     "standard_name": "atmosphere_mass_content_of_liquid_water",
                     "long_name": "vertically integrated liquid",

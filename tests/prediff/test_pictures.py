@@ -10,13 +10,13 @@ from PIL import Image
 from verification_oracles import storms
 
 from hpc.errors import UserError
+from prediff.data.vil import vil_to_water
 from prediff.pictures import (
     case_animation,
     case_panel,
     figure_to_png,
     figure_to_rgb,
     vil_rgb,
-    vil_to_water,
 )
 from prediff.pictures.colours import VIL_LEVELS, vil_colour_map
 from prediff.pictures.score_plots import score_figures
