@@ -1,12 +1,13 @@
 """The compiled training step: forward, gradients, reduction, clip, AdamW and EMA in one graph."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import mindspore as ms
 import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
 
+from hpc.compile_cache import Compiler
 from hpc.flat import LANES, Pack, make_layout
 from hpc.optim import AdamW
 
@@ -105,9 +106,7 @@ class TrainStep:
             self._accumulate = _Accumulate(gradients, self._sums)
             self._apply = _ApplySums(update, self._sums, accumulation)
 
-    def compile(
-        self, *inputs: np.ndarray | Tensor, compiler: Callable[..., object] = nn.Cell.compile
-    ) -> None:
+    def compile(self, *inputs: np.ndarray | Tensor, compiler: Compiler = nn.Cell.compile) -> None:
         """Compile for inputs of these shapes and dtypes without making a step.
 
         The first step does it otherwise. The mode, training or not, that the loss Cell has at this
@@ -115,7 +114,7 @@ class TrainStep:
 
         Args:
             inputs: as for a step.
-            compiler: ``(cell, *tensors)``; for instance `hpc.compile_cache.CompileCache.compile`.
+            compiler: for instance `hpc.compile_cache.CompileCache.compile`.
         """
         if self.accumulation == 1:
             compiler(self._whole, _control(0.0, False), *(_tensor(array) for array in inputs))

@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from mindspore import Tensor
+from mindspore import Tensor, nn
 
+from hpc.compile_cache import Compiler
 from hpc.step import StepReport, TrainState, TrainStep
 
 DISCRIMINATOR = "discriminator"
@@ -53,10 +54,10 @@ class AdversarialStep:
         self.generator, self.discriminator = generator, discriminator
         self.discriminator_rate = discriminator_rate
 
-    def compile(self, *inputs: np.ndarray | Tensor) -> None:
-        """Compile both steps without making one."""
-        self.generator.compile(*inputs)
-        self.discriminator.compile(*inputs)
+    def compile(self, *inputs: np.ndarray | Tensor, compiler: Compiler = nn.Cell.compile) -> None:
+        """Compile both steps without making one; see `TrainStep.compile`."""
+        self.generator.compile(*inputs, compiler=compiler)
+        self.discriminator.compile(*inputs, compiler=compiler)
 
     def __call__(
         self,

@@ -5,6 +5,7 @@ Letters: B batch, T forecast frames, h, w, c height, width and channels of a lat
 
 import numpy as np
 
+from hpc.compile_cache import Compiler
 from hpc.mesh import make_mesh
 from hpc.runtime import Runtime
 from hpc.step import TrainStep
@@ -126,7 +127,7 @@ def train_alignment(
         )
         chosen = np.linspace(0, len(validation) - 1, VALIDATION_WINDOWS).astype(int)
 
-        def validate() -> dict[str, float]:
+        def validate(compiler: Compiler) -> dict[str, float]:
             return mean_over_batches(
                 loss,
                 AlignmentBatches(validation, config),
@@ -134,6 +135,7 @@ def train_alignment(
                 batch=settings.global_batch // mesh.data,
                 names=("loss", *AlignmentLoss.SCALARS),
                 runtime=runtime,
+                compiler=compiler,
             )
 
         train(

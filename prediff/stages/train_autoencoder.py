@@ -5,6 +5,7 @@ from typing import Any
 import mindspore as ms
 import numpy as np
 
+from hpc.compile_cache import Compiler
 from hpc.mesh import make_mesh
 from hpc.monitor.board import Board
 from hpc.randomness import keyed_normal
@@ -171,7 +172,7 @@ def train_autoencoder(
         batches = FrameBatches(frames, config, augmentation=settings.augmentation)
         start_step = settings.adversarial.start_step
 
-        def validate() -> dict[str, float]:
+        def validate(compiler: Compiler) -> dict[str, float]:
             return mean_over_batches(
                 loss,
                 fixed,
@@ -179,6 +180,7 @@ def train_autoencoder(
                 batch=settings.global_batch // mesh.data,
                 names=("loss", *SCALAR_NAMES),
                 runtime=runtime,
+                compiler=compiler,
             )
 
         def show(board: Board, done: int) -> None:

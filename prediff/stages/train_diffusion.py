@@ -5,6 +5,7 @@ Letters: B batch, T frames, h, w, c height, width and channels of a latent frame
 
 import numpy as np
 
+from hpc.compile_cache import Compiler
 from hpc.errors import UserError
 from hpc.mesh import make_mesh
 from hpc.randomness import keyed_generator, keyed_normal
@@ -140,7 +141,7 @@ def train_diffusion(
         step = build_step(loss, config, data_group=runtime.data_group(mesh), data_size=mesh.data)
         chosen = np.linspace(0, len(validation) - 1, VALIDATION_WINDOWS).astype(int)
 
-        def validate() -> dict[str, float]:
+        def validate(compiler: Compiler) -> dict[str, float]:
             return mean_over_batches(
                 loss,
                 DenoiserBatches(validation, config),
@@ -148,6 +149,7 @@ def train_diffusion(
                 batch=settings.global_batch // mesh.data,
                 names=("loss", *SCALAR_NAMES),
                 runtime=runtime,
+                compiler=compiler,
             )
 
         train(

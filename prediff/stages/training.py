@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from hpc.checkpoint.store import CheckpointWriter, Rotation
+from hpc.compile_cache import Compiler
 from hpc.data.loader import PrefetchLoader
 from hpc.data.order import SampleOrder
 from hpc.health import Health
@@ -25,6 +26,7 @@ from prediff.config import Config
 from prediff.config.schema import Training
 from prediff.stages.adversarial_step import AnyReport, AnyStep
 from prediff.stages.completion import total_steps
+from prediff.stages.graph_cache import graph_cache
 from prediff.stages.resume import restore, training_state
 from prediff.stages.run_folder import RunFolder
 from prediff.stages.stopping import Stopped
@@ -48,7 +50,7 @@ class TrainingStage:
         num_samples: of the training split.
         make_inputs: host side of a batch.
         validate: scores of the weights that the step holds now, averaged over all ranks, which
-            all call it.
+            all call it; its graphs go through the compiler that it gets.
         best_by: the validation score that names the best checkpoint, lower is better.
         show: adds pictures to the board after a validation; only rank 0 calls it.
         extra_state: kept in every checkpoint beside the step.
@@ -59,7 +61,7 @@ class TrainingStage:
     step: AnyStep
     num_samples: int
     make_inputs: MakeInputs
-    validate: Callable[[], dict[str, float]]
+    validate: Callable[[Compiler], dict[str, float]]
     best_by: str
     show: Callable[[Board, int], None] = _no_pictures
     extra_state: dict[str, Any] = field(default_factory=dict)
@@ -112,6 +114,7 @@ def train(
         samples_per_step=settings.global_batch,
         on_rank_zero=runtime.is_first,
     )
+    graphs = graph_cache(runtime)
     pulse = Pulse(log_folder(), rank=runtime.place.rank)
     sheet = TimeSheet(folder.path / stage.name if runtime.is_first else None, resumed_step=first)
 
@@ -160,7 +163,7 @@ def train(
         for number, inputs in enumerate(batches, start=first):
             sheet.lap("data_wait")
             if number == first:
-                step.compile(*inputs)
+                step.compile(*inputs, compiler=graphs.compile)
                 runtime.barrier()
                 recorder.compiled(number, sheet.lap("compile"))
             pulse.step(number)
@@ -175,7 +178,9 @@ def train(
                 stopping |= recorder.digest_previous(done, None)
                 sheet.lap("step")
             if validating:
-                scores = _validate(stage, board, progress, done, is_first=runtime.is_first)
+                scores = _validate(
+                    stage, graphs.compile, board, progress, done, is_first=runtime.is_first
+                )
                 sheet.lap("validation")
             if saving or stopping:
                 board.flush()
@@ -271,16 +276,22 @@ class _Recorder:
 
 
 def _validate(
-    stage: TrainingStage, board: Board, progress: Progress, done: int, *, is_first: bool
+    stage: TrainingStage,
+    compiler: Compiler,
+    board: Board,
+    progress: Progress,
+    done: int,
+    *,
+    is_first: bool,
 ) -> dict[str, float]:
     """Score the weights and, where there is one, their moving average."""
     began = time.perf_counter()
-    scores = stage.validate()
+    scores = stage.validate(compiler)
     average = stage.step.export_ema()
     if average:
         raw = stage.step.export().model
         stage.step.load_weights(average)
-        scores |= {f"{name}_ema": value for name, value in stage.validate().items()}
+        scores |= {f"{name}_ema": value for name, value in stage.validate(compiler).items()}
     if is_first:
         stage.show(board, done)
     if average:

@@ -6,6 +6,7 @@ import mindspore as ms
 import numpy as np
 from mindspore import nn
 
+from hpc.compile_cache import Compiler
 from hpc.runtime import Runtime
 
 VALIDATION_STEP = 2**40
@@ -20,6 +21,7 @@ def mean_over_batches(
     batch: int,
     names: Sequence[str],
     runtime: Runtime,
+    compiler: Compiler,
 ) -> dict[str, float]:
     """Return the mean of each of the loss Cell's outputs over fixed samples.
 
@@ -33,16 +35,22 @@ def mean_over_batches(
         batch: samples at once.
         names: of the outputs.
         runtime: the ranks that share the work.
+        compiler: compiles the Cell on all ranks, or loads its graph.
     """
     was_training = loss.training
     loss.set_train(False)
     count = -(-len(positions) // batch)
     filled = np.resize(positions, count * batch).reshape(count, batch)
     sums = np.zeros(len(names))
-    for number in range(runtime.place.rank, count, runtime.place.size):
+
+    def inputs(number: int) -> list[ms.Tensor]:
         samples = number * batch + np.arange(batch)
-        inputs = make_inputs(filled[number], samples, VALIDATION_STEP)
-        outputs = loss(*(ms.Tensor(array) for array in inputs))
+        arrays = make_inputs(filled[number], samples, VALIDATION_STEP)
+        return [ms.Tensor(array) for array in arrays]
+
+    compiler(loss, *inputs(0))
+    for number in range(runtime.place.rank, count, runtime.place.size):
+        outputs = loss(*inputs(number))
         sums += [float(output.asnumpy()) for output in outputs]
     loss.set_train(was_training)
     total = np.sum(runtime.all_gather_object(sums.tolist()), axis=0) / count
