@@ -12,12 +12,14 @@ from rich.table import Table
 
 from hpc.errors import UserError
 from hpc.mesh import Mesh, make_mesh
+from hpc.monitor.peak import NPUS, Published
 from hpc.pipeline.costs import StageCosts
 from hpc.pipeline.partition import fold_blocks
 from hpc.pipeline.schedule import folded_one_forward_one_backward, micro_batches_of
 from hpc.pipeline.simulate import simulate
 from prediff.config import Config
-from prediff.models.denoiser_cost import Cost, DenoiserCost
+from prediff.models.cost import Cost
+from prediff.models.denoiser_cost import DenoiserCost
 from prediff.models.unet_chunks import unet_skips
 
 GIGA = 1e9
@@ -48,14 +50,14 @@ class Device:
     """Seconds of the host between two compiled chunks, and for a message."""
 
 
-def _npu(name: str, peak: float, memory: float = 64 * GIGA) -> Device:
+def _npu(name: str, figures: Published) -> Device:
     return Device(
         name=name,
-        peak=peak * 1e12,
+        peak=figures.operations,
         convolution=0.35,
         linear=0.45,
-        memory=memory,
-        memory_bandwidth=0.6 * 1.6e12,
+        memory=figures.memory,
+        memory_bandwidth=0.6 * figures.bandwidth,
         near=25 * GIGA,
         far=20 * GIGA,
         float32_share=0.25,
@@ -64,10 +66,7 @@ def _npu(name: str, peak: float, memory: float = 64 * GIGA) -> Device:
 
 
 DEVICES: Mapping[str, Device] = {
-    "910B1": _npu("910B1", 364),
-    "910B2": _npu("910B2", 354),
-    "910B3": _npu("910B3", 295),
-    "910B4": _npu("910B4", 246, memory=32 * GIGA),
+    **{name: _npu(name, figures) for name, figures in NPUS.items()},
     "cpu": Device(
         name="cpu",
         peak=135 * GIGA,

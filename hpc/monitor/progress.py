@@ -12,15 +12,28 @@ class Progress:
         done: steps that earlier launches made.
         samples_per_step: the global batch.
         on_rank_zero: other ranks print nothing.
+        operations: of the model for one sample, its backward pass included.
+        peak: operations a second that all devices could do; None leaves the MFU out.
     """
 
     def __init__(
-        self, stage: str, *, total: int, done: int, samples_per_step: int, on_rank_zero: bool
+        self,
+        stage: str,
+        *,
+        total: int,
+        done: int,
+        samples_per_step: int,
+        on_rank_zero: bool,
+        operations: float = 0.0,
+        peak: float | None = None,
     ) -> None:
         self._stage = stage
         self._total = total
         self._samples_per_step = samples_per_step
         self._on_rank_zero = on_rank_zero
+        self._operations, self._peak = operations, peak
+        self.speed: dict[str, float] = {}
+        """By name, as of the last line."""
         self._last_step = done
         self._last_time = time.perf_counter()
 
@@ -54,13 +67,22 @@ class Progress:
         self.say(
             f"step {step}/{self._total}  loss {loss:.5g}  lr {learning_rate:.2e}  "
             f"|g| {gradient_norm:.3g}  {seconds:.3f} s/step  {rate:.1f} samples/s  "
+            f"{self._mfu_text(rate)}"
             f"wait {100 * data_wait:.1f} %  left {_clock(seconds * (self._total - step))}"
         )
-        return {
+        self.speed = {
             "step_seconds": seconds,
             "samples_per_second": rate,
             "data_wait_share": data_wait,
+            **({"mfu": self._mfu(rate)} if self._peak else {}),
         }
+        return self.speed
+
+    def _mfu(self, rate: float) -> float:
+        return self._operations * rate / self._peak if self._peak else 0.0
+
+    def _mfu_text(self, rate: float) -> str:
+        return f"MFU {100 * self._mfu(rate):.1f} %  " if self._peak else ""
 
     def say(self, text: str) -> None:
         """Print one line of this stage."""

@@ -24,11 +24,11 @@ def status(
     if not folder.config.exists():
         raise UserError(f"no run {name} in {RUNS}/: `prediff run --name {name}` makes it")
     stages = run_status(folder, load_config(folder.config))
-    table = Table("stage", "", "progress", "best score", "newest checkpoint")
+    table = Table("stage", "", "progress", "best score", "speed", "newest checkpoint")
     for stage in stages:
         done = "[green]done[/green]" if stage.is_done else "open"
         newest = stage.newest.name if stage.newest else ""
-        table.add_row(stage.name, done, stage.progress, stage.best, newest)
+        table.add_row(stage.name, done, stage.progress, stage.best, stage.speed, newest)
     console = Console()
     console.print(table)
     command = next_command(stages, name=name)

@@ -1,49 +1,16 @@
 """What the denoiser costs by formula: operations, parameters and activations of each block.
 
-P positions of a level's grid (T H W), C its channels, E width of the time vector, L cells of a
-cuboid. A multiplication and its addition count as 2 operations; elementwise layers, norms and
-softmax count none. Global vectors are not counted.
+Global vectors are not counted.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from math import prod
 
 from prediff.config import Config
-from prediff.models.attention_patterns import attention_pattern
+from prediff.models.cost import Cost
+from prediff.models.level_cost import block_cost, entry_cost, merging_cost, sub_layers
 from prediff.models.levels import TIME_RATIO, LevelPlan, plan_levels
 from prediff.models.unet_chunks import Block, unet_blocks
-
-# Arrays of the size of the stream that are kept for a backward pass. They make 6.2 GB of a float32
-# training step of the published network with batch 1, which is what PyTorch was measured to take.
-TIME_BLOCK_ARRAYS = 12
-SUB_LAYER_ARRAYS = 28
-
-
-@dataclass(frozen=True)
-class Cost:
-    """Of one sample's forward pass, and of what is stored."""
-
-    convolution: float = 0.0
-    """Operations of convolutions larger than one cell."""
-    linear: float = 0.0
-    """Operations of affine maps."""
-    attention: float = 0.0
-    """Operations of the products with keys and values."""
-    activations: float = 0.0
-    """Numbers kept for the backward pass."""
-
-    def __add__(self, other: "Cost") -> "Cost":
-        return Cost(
-            self.convolution + other.convolution,
-            self.linear + other.linear,
-            self.attention + other.attention,
-            self.activations + other.activations,
-        )
-
-    @property
-    def operations(self) -> float:
-        return self.convolution + self.linear + self.attention
 
 
 class DenoiserCost:
@@ -70,22 +37,16 @@ class DenoiserCost:
 
     def cost(self, block: Block) -> Cost:
         """Return the cost of a block with the resizing, entry or exit that goes with it."""
-        level = self.levels[block.level]
-        positions, width = prod(level.grid), level.dim
-        total = Cost(
-            convolution=2 * 2 * 27 * width**2 * positions,
-            linear=2 * self.embedding * width,
-            activations=TIME_BLOCK_ARRAYS * positions * width,
+        own = block_cost(
+            self.levels[block.level],
+            embedding=self.embedding,
+            pattern=self.settings.attention_pattern,
         )
-        for size, _, _ in self._sub_layers(level):
-            cells = [-(-n // min(b, n)) * min(b, n) for n, b in zip(level.grid, size, strict=True)]
-            volume = prod(min(b, n) for n, b in zip(level.grid, size, strict=True))
-            total += Cost(
-                linear=2 * positions * width * (3 + 1 + 8) * width,
-                attention=4 * prod(cells) * width * volume,
-                activations=SUB_LAYER_ARRAYS * positions * width,
-            )
-        return total + self._around(block)
+        return own + self._around(block)
+
+    def total(self) -> Cost:
+        """Return the cost of the whole network."""
+        return sum((self.cost(block) for block in self.blocks), Cost())
 
     def parameters(self, blocks: Sequence[Block]) -> int:
         """Return how many parameters some blocks use, each counted once: time blocks are shared."""
@@ -115,11 +76,6 @@ class DenoiserCost:
         here = self.levels[block.level].depth - 1 if block.path == "down" else 0
         return block.level < len(self.levels) - 1 and block.repeat == here
 
-    def _sub_layers(self, level: LevelPlan):
-        return list(
-            zip(*attention_pattern(self.settings.attention_pattern, level.grid), strict=True)
-        )
-
     def _is_first(self, block: Block) -> bool:
         return block == self.blocks[0]
 
@@ -127,22 +83,16 @@ class DenoiserCost:
         return block == self.blocks[-1]
 
     def _around(self, block: Block) -> Cost:
-        base = self.settings.base_width
-        positions = prod(self.levels[0].grid)
-        channels = self.latent[2]
         total = Cost()
         if self._is_first(block):
-            total += Cost(
-                convolution=2 * 27 * positions * base * (channels + 1 + base),
-                linear=2 * positions * (channels + 1) * base,
-                activations=TIME_BLOCK_ARRAYS * positions * base,
-            )
+            total += entry_cost(self.levels[0], in_channels=self.latent[2] + 1)
         if self._is_last(block):
-            total += Cost(linear=2 * self.frames_out * prod(self.latent) * base)
+            width = self.settings.base_width
+            total += Cost(linear=2 * self.frames_out * prod(self.latent) * width)
         if self._is_edge(block):
             fine, coarse = self.levels[block.level], self.levels[block.level + 1]
             if block.path == "down":
-                total += Cost(linear=2 * prod(coarse.grid) * 4 * fine.dim * coarse.dim)
+                total += merging_cost(fine, coarse)
             else:
                 total += Cost(convolution=2 * 9 * prod(fine.grid) * fine.dim * coarse.dim)
         return total
@@ -181,7 +131,7 @@ class DenoiserCost:
 
     def _stack_parameters(self, level: LevelPlan) -> int:
         width, count = level.dim, 0
-        for size, _, _ in self._sub_layers(level):
+        for size, _, _ in sub_layers(level, pattern=self.settings.attention_pattern):
             table = prod(2 * b - 1 for b in size) * self.settings.num_heads
             count += 2 * width + 3 * width**2 + table + width**2 + width
             count += 2 * width + 4 * width**2 + 4 * width + 4 * width**2 + width

@@ -28,6 +28,7 @@ class StageStatus:
         progress: such as ``step 120 of 400``.
         best: the best score and where it is, empty if there is none.
         newest: the newest checkpoint, if the stage has checkpoints.
+        speed: when it was saved, empty if unknown.
         command: what does this stage.
     """
 
@@ -37,6 +38,7 @@ class StageStatus:
     command: str
     best: str = ""
     newest: Path | None = None
+    speed: str = ""
 
 
 def run_status(folder: RunFolder, config: Config) -> list[StageStatus]:
@@ -95,6 +97,7 @@ def _training(folder: RunFolder, config: Config, name: str) -> StageStatus:
         progress=progress,
         best=_best(saved, BEST_BY[name]),
         newest=newest,
+        speed=_speed(state.get("speed", {})),
         command=command,
     )
 
@@ -109,6 +112,13 @@ def _total(folder: RunFolder, config: Config, name: str, settings: Training) -> 
     except UserError:
         return None
     return total_steps(settings, num_samples=samples)
+
+
+def _speed(speed: dict[str, float]) -> str:
+    if not speed:
+        return ""
+    mfu = f", MFU {100 * speed['mfu']:.1f} %" if "mfu" in speed else ""
+    return f"{speed['samples_per_second']:.3g} samples/s{mfu}"
 
 
 def _best(saved: Path, score: str) -> str:

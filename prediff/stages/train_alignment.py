@@ -13,7 +13,9 @@ from hpc.stop import StopRequest
 from prediff.config import Config
 from prediff.diffusion import AlignmentLoss, NoiseSchedule, noise_schedule
 from prediff.models import build_alignment
+from prediff.models.alignment_cost import alignment_cost
 from prediff.models.alignment_network import AlignmentNetwork
+from prediff.models.cost import TRAINING_PASSES
 from prediff.stages.cache_latents import open_latents
 from prediff.stages.latent_windows import LatentWindows
 from prediff.stages.open_data import open_split
@@ -148,6 +150,7 @@ def train_alignment(
                 settings=settings,
                 step=step,
                 num_samples=len(training),
+                operations=TRAINING_PASSES * alignment_cost(config).operations,
                 make_inputs=AlignmentBatches(training, config),
                 validate=validate,
                 best_by="loss",

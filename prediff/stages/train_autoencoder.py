@@ -18,6 +18,7 @@ from prediff.data.dataset import RadarWindows
 from prediff.models import build_autoencoder
 from prediff.models.adversarial_loss import DiscriminatorLoss, GeneratorLoss
 from prediff.models.autoencoder import Autoencoder
+from prediff.models.autoencoder_cost import training_operations
 from prediff.models.discriminator import PatchDiscriminator, RankMean
 from prediff.models.reconstruction_loss import ReconstructionLoss
 from prediff.pictures.frame_rows import frame_rows
@@ -200,6 +201,7 @@ def train_autoencoder(
                 settings=settings,
                 step=step,
                 num_samples=frames.frame_count,
+                operations=training_operations(config),
                 make_inputs=batches
                 if start_step is None
                 else AdversarialBatches(batches, start_step=start_step),

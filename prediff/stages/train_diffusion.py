@@ -15,6 +15,8 @@ from hpc.stop import StopRequest
 from prediff.config import Config
 from prediff.diffusion import DiffusionLoss, NoiseSchedule, StraightPath, noise_schedule
 from prediff.models import build_denoiser
+from prediff.models.cost import TRAINING_PASSES
+from prediff.models.denoiser_cost import DenoiserCost
 from prediff.stages.cache_latents import open_latents
 from prediff.stages.latent_windows import LatentWindows
 from prediff.stages.open_data import open_split
@@ -162,6 +164,7 @@ def train_diffusion(
                 settings=settings,
                 step=step,
                 num_samples=len(training),
+                operations=TRAINING_PASSES * DenoiserCost(config).total().operations,
                 make_inputs=DenoiserBatches(training, config),
                 validate=validate,
                 best_by="mean_squared_error_ema",

@@ -15,6 +15,7 @@ from hpc.health import Health
 from hpc.launcher import log_folder
 from hpc.mesh import Mesh
 from hpc.monitor.board import Board
+from hpc.monitor.peak import job_peak
 from hpc.monitor.progress import Progress
 from hpc.monitor.pulse import Pulse
 from hpc.monitor.time_sheet import TimeSheet
@@ -48,6 +49,7 @@ class TrainingStage:
         settings: its section of the configuration.
         step: the compiled step.
         num_samples: of the training split.
+        operations: of the model for one sample's forward and backward pass.
         make_inputs: host side of a batch.
         validate: scores of the weights that the step holds now, averaged over all ranks, which
             all call it; its graphs go through the compiler that it gets.
@@ -60,6 +62,7 @@ class TrainingStage:
     settings: Training
     step: AnyStep
     num_samples: int
+    operations: float
     make_inputs: MakeInputs
     validate: Callable[[Compiler], dict[str, float]]
     best_by: str
@@ -107,8 +110,13 @@ def train(
         if runtime.is_first
         else None
     )
+    hosts = len(set(runtime.all_gather_object(runtime.place.host)))
     progress = Progress(
         stage.name,
+        operations=stage.operations,
+        peak=job_peak(ranks=mesh.size, hosts=hosts, folder=folder.path)
+        if runtime.is_first
+        else None,
         total=total,
         done=first,
         samples_per_step=settings.global_batch,
@@ -132,6 +140,7 @@ def train(
                 "samples_seen": done * settings.global_batch,
                 "scores": scores,
                 "health": health.export(),
+                "speed": progress.speed,
                 **stage.extra_state,
             },
         )

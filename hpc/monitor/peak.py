@@ -1,0 +1,103 @@
+"""The rate that a run's operations are compared with: its devices' peak in matrix products.
+
+MFU is the operations of the model, without those of recomputation, over the time and this peak.
+NPUs have a published peak; a host's is measured, once a run.
+"""
+
+import json
+import os
+import platform
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import mindspore as ms
+import numpy as np
+from mindspore import ops
+
+SIDE = 1024
+ROUNDS = 6
+MOST_SECONDS = 0.5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Published:
+    """Figures of one NPU."""
+
+    operations: float
+    """A second, of 16-bit products."""
+    bandwidth: float
+    """Bytes a second of its memory."""
+    memory: float
+    """Bytes."""
+
+
+NPUS: Mapping[str, Published] = {
+    "910B1": Published(operations=364e12, bandwidth=1.6e12, memory=64e9),
+    "910B2": Published(operations=354e12, bandwidth=1.6e12, memory=64e9),
+    "910B3": Published(operations=295e12, bandwidth=1.6e12, memory=64e9),
+    "910B4": Published(operations=246e12, bandwidth=1.6e12, memory=32e9),
+}
+"""The memory bandwidth is published for the 910B2 and assumed for the others."""
+
+
+def product_rate(*, side: int = SIDE, rounds: int = ROUNDS) -> float:
+    """Return operations a second of MindSpore's float32 matrix product in this process, its best.
+
+    Takes about a tenth of a second on two quiet cores.
+    """
+    matrix = ms.Tensor(np.ones((side, side), np.float32))
+    product = ops.MatMul()
+    product(matrix, matrix).asnumpy()
+    seconds = []
+    while len(seconds) < rounds and sum(seconds) < MOST_SECONDS:
+        began = time.perf_counter()
+        product(matrix, matrix).asnumpy()
+        seconds.append(time.perf_counter() - began)
+    return 2 * side**3 / min(seconds)
+
+
+def job_peak(*, ranks: int, hosts: int, folder: Path | None) -> float | None:
+    """Return the operations a second that all devices of a job could do.
+
+    Ranks that share a host's cores share its peak. A peak that was measured is kept in the folder:
+    the best that any start of the run on such a host has seen.
+
+    Args:
+        ranks: of the job.
+        hosts: that they run on.
+        folder: of the run; None keeps nothing.
+
+    Returns:
+        None for an NPU without a published figure.
+    """
+    if ms.get_context("device_target") != "CPU":
+        published = npu_figures()
+        return None if published is None else ranks * published.operations
+    threads = int(os.environ.get("OMP_NUM_THREADS") or len(os.sched_getaffinity(0)))
+    cores = len(os.sched_getaffinity(0))
+    key = f"{platform.node()}, {threads} threads"
+    known = _read(folder)
+    rate = max(product_rate(), known.get(key, 0.0))
+    if folder is not None:
+        partial = _file(folder).with_suffix(".partial")
+        partial.write_text(json.dumps(known | {key: rate}))
+        os.replace(partial, _file(folder))
+    return hosts * rate * min(ranks / hosts, max(1, cores // threads))
+
+
+def npu_figures() -> Published | None:
+    """Return the published figures of this process's NPU, None if its name is unknown."""
+    name = ms.hal.get_device_name(0)
+    return next((figures for npu, figures in NPUS.items() if npu in name), None)
+
+
+def _file(folder: Path) -> Path:
+    return folder / "host_peak.json"
+
+
+def _read(folder: Path | None) -> dict[str, float]:
+    if folder is None or not _file(folder).exists():
+        return {}
+    return json.loads(_file(folder).read_text())
