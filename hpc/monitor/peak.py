@@ -50,7 +50,7 @@ def product_rate(*, side: int = SIDE, rounds: int = ROUNDS) -> float:
     matrix = ms.Tensor(np.ones((side, side), np.float32))
     product = ops.MatMul()
     product(matrix, matrix).asnumpy()
-    seconds = []
+    seconds: list[float] = []
     while len(seconds) < rounds and sum(seconds) < MOST_SECONDS:
         began = time.perf_counter()
         product(matrix, matrix).asnumpy()
