@@ -15,6 +15,7 @@ from prediff.commands.convert import convert_app
 from prediff.commands.data import data_app
 from prediff.commands.guidance import guidance
 from prediff.commands.plan import plan
+from prediff.commands.profile import profile
 from prediff.commands.slurm import run_slurm_job
 from prediff.commands.status import status
 from prediff.stages.stopping import Stopped
@@ -42,6 +43,7 @@ app.command("evaluate")(run.evaluate)
 app.command("guidance")(guidance)
 app.command("status")(status)
 app.command("plan")(plan)
+app.command("profile")(profile)
 train_app.command("autoencoder")(run.train_autoencoder)
 train_app.command("diffusion")(run.train_diffusion)
 train_app.command("alignment")(run.train_alignment)

@@ -6,11 +6,11 @@ Prints GFLOP/s of the framework's convolutions on two shapes of PreDiff, beside 
 in the same process.
 """
 
-import time
-
 import mindspore as ms
 import numpy as np
 from mindspore import nn, ops
+
+from profiling.timing import median_seconds
 
 
 class Product(nn.Cell):
@@ -20,16 +20,6 @@ class Product(nn.Cell):
 
     def construct(self, x: ms.Tensor) -> ms.Tensor:
         return ops.matmul(x, self.weight)
-
-
-def median_seconds(cell: nn.Cell, x: ms.Tensor, runs: int) -> float:
-    cell(x).asnumpy()
-    times = []
-    for _ in range(runs):
-        start = time.perf_counter()
-        cell(x).asnumpy()
-        times.append(time.perf_counter() - start)
-    return float(np.median(times))
 
 
 def main() -> None:

@@ -50,7 +50,13 @@ def main() -> None:
     options = parser.parse_args()
     ms.set_device("CPU")
     ms.set_context(mode=ms.GRAPH_MODE)
-    config = load_config(options.config, [f"denoiser.recompute={str(options.recompute).lower()}"])
+    config = load_config(
+        options.config,
+        [
+            f"denoiser.recompute={str(options.recompute).lower()}",
+            "train_diffusion.global_batch=1",
+        ],
+    )
     clock = Clock()
     step, loss = make_step(config)
     denoiser = loss.denoiser

@@ -21,7 +21,7 @@ from prediff.stages.latent_windows import LatentWindows
 from prediff.stages.open_data import open_split
 from prediff.stages.run_folder import RunFolder
 from prediff.stages.train_diffusion import DenoiserBatches, latent_scale
-from prediff.stages.training import TrainingStage, accumulation, train
+from prediff.stages.training import Drive, TrainingStage, accumulation, train
 from prediff.stages.validation import mean_over_batches
 
 STAGE = "alignment"
@@ -93,9 +93,17 @@ def build_step(
 
 
 def train_alignment(
-    folder: RunFolder, config: Config, runtime: Runtime, *, stop: StopRequest
+    folder: RunFolder,
+    config: Config,
+    runtime: Runtime,
+    *,
+    stop: StopRequest,
+    drive: Drive = train,
 ) -> None:
     """Train the alignment network from its newest checkpoint to its last step.
+
+    Args:
+        drive: what is done with the stage; the profiler makes some steps and keeps nothing.
 
     Raises:
         UserError: no latents, a batch that the ranks do not divide, damaged state.
@@ -140,7 +148,7 @@ def train_alignment(
                 compiler=compiler,
             )
 
-        train(
+        drive(
             folder,
             config,
             runtime,

@@ -25,7 +25,7 @@ from prediff.pictures.frame_rows import frame_rows
 from prediff.stages.adversarial_step import AdversarialStep
 from prediff.stages.open_data import open_split
 from prediff.stages.run_folder import RunFolder
-from prediff.stages.training import TrainingStage, accumulation, train
+from prediff.stages.training import Drive, TrainingStage, accumulation, train
 from prediff.stages.validation import mean_over_batches
 
 STAGE = "autoencoder"
@@ -151,9 +151,17 @@ def build_step(
 
 
 def train_autoencoder(
-    folder: RunFolder, config: Config, runtime: Runtime, *, stop: StopRequest
+    folder: RunFolder,
+    config: Config,
+    runtime: Runtime,
+    *,
+    stop: StopRequest,
+    drive: Drive = train,
 ) -> None:
     """Train the autoencoder from its newest checkpoint to its last step.
+
+    Args:
+        drive: what is done with the stage; the profiler makes some steps and keeps nothing.
 
     Raises:
         UserError: no usable data, a batch that the ranks do not divide, damaged state.
@@ -191,7 +199,7 @@ def train_autoencoder(
             picture = frame_rows({"radar": shown[..., 0], "reconstruction": decoded[..., 0]})
             board.picture(f"{STAGE}/reconstructions", picture, step=done)
 
-        train(
+        drive(
             folder,
             config,
             runtime,

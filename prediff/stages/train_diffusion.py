@@ -21,7 +21,7 @@ from prediff.stages.cache_latents import open_latents
 from prediff.stages.latent_windows import LatentWindows
 from prediff.stages.open_data import open_split
 from prediff.stages.run_folder import RunFolder
-from prediff.stages.training import TrainingStage, accumulation, train
+from prediff.stages.training import Drive, TrainingStage, accumulation, train
 from prediff.stages.validation import mean_over_batches
 
 STAGE = "diffusion"
@@ -78,7 +78,7 @@ class DenoiserBatches:
     """Makes the inputs of the loss Cell for any global samples, whichever rank asks."""
 
     def __init__(self, latents: LatentWindows, config: Config) -> None:
-        self._latents = latents
+        self.latents = latents
         self._seed = config.seed
         self._noise_steps = config.diffusion.noise_steps
 
@@ -92,7 +92,7 @@ class DenoiserBatches:
             samples: global sample numbers, which key every draw.
             step: optimizer step, which keys every draw as well.
         """
-        clean, condition = self._latents.read(positions, samples=samples)
+        clean, condition = self.latents.read(positions, samples=samples)
         noise = keyed_normal(
             seed=self._seed,
             stream="diffusion_noise",
@@ -110,9 +110,17 @@ class DenoiserBatches:
 
 
 def train_diffusion(
-    folder: RunFolder, config: Config, runtime: Runtime, *, stop: StopRequest
+    folder: RunFolder,
+    config: Config,
+    runtime: Runtime,
+    *,
+    stop: StopRequest,
+    drive: Drive = train,
 ) -> None:
     """Train the denoiser from its newest checkpoint to its last step.
+
+    Args:
+        drive: what is done with the stage; the profiler makes some steps and keeps nothing.
 
     Raises:
         UserError: no latents, a batch that the ranks do not divide, damaged state.
@@ -154,7 +162,7 @@ def train_diffusion(
                 compiler=compiler,
             )
 
-        train(
+        drive(
             folder,
             config,
             runtime,

@@ -213,6 +213,10 @@ def train(
         raise Stopped(f"{stage.name} stopped after step {done} of {total}")
 
 
+Drive = Callable[..., None]
+"""What `train` does with a stage, or another function of its arguments."""
+
+
 class _Recorder:
     """Reads each step's report one step late, so that the device never waits for the host."""
 

@@ -1,6 +1,5 @@
 """One self-contained HTML page about a forecast run: table, plots, cases, and how to read them."""
 
-from base64 import b64encode
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -10,6 +9,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from prediff.pictures.figures import figure_to_png
+from prediff.pictures.page import html_page, inline_picture
 from prediff.pictures.score_plots import score_figures
 from prediff.verification.headline import headlines, number
 
@@ -22,20 +22,6 @@ class CasePictures:
     panel: bytes = b""
     animation: bytes = b""
 
-
-_STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; color: #1b1b1b; max-width: 1180px; margin: 2rem auto;
-  padding: 0 1.2rem; }
-h1 { font-size: 1.7rem; margin-bottom: .2rem; } h2 { margin-top: 2.4rem; font-size: 1.25rem;
-  border-bottom: 1px solid #ddd; padding-bottom: .2rem; } h3 { font-size: 1.02rem; }
-.lead { font-size: 1.05rem; } .note, figcaption { color: #555; font-size: .88rem; }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .9rem; }
-th, td { padding: .25rem .75rem; text-align: right; border-bottom: 1px solid #eee; }
-th:first-child, td:first-child, .pairs td:nth-child(2), .pairs th:nth-child(2)
-  { text-align: left; } thead th { border-bottom: 2px solid #999; }
-td.best { font-weight: 700; } .interval { color: #777; font-size: .8rem; font-weight: 400; }
-figure { margin: 1.2rem 0; overflow-x: auto; } img { max-width: 100%; height: auto; }
-"""
 
 _READING = {
     "scores_by_lead_time": (
@@ -85,13 +71,7 @@ def write_report(
         figures = score_figures(tables, kilometres_per_pixel=kilometres_per_pixel)
     body = "\n".join(_body(tables, title, cases, details or {}, figures))
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width">'
-        f"<title>{escape(title)}</title><style>{_STYLE}</style></head>\n<body>\n{body}\n"
-        "</body></html>\n",
-        encoding="utf-8",
-    )
+    path.write_text(html_page(title, body), encoding="utf-8")
     return path
 
 
@@ -128,12 +108,12 @@ def _body(
         yield "<h2>Cases</h2>"
     for case in cases:
         yield f"<h3>{escape(case.title)}</h3>"
-        yield _picture(case.animation, "gif", case.title, "")
-        yield _picture(case.panel, "png", case.title, "")
+        yield inline_picture(case.animation, "gif", case.title, "")
+        yield inline_picture(case.panel, "png", case.title, "")
     yield "<h2>Plots</h2>"
     for name, figure in figures.items():
         key = next(key for key in _READING if name.startswith(key))
-        yield _picture(figure_to_png(figure), "png", name.replace("_", " "), _READING[key])
+        yield inline_picture(figure_to_png(figure), "png", name.replace("_", " "), _READING[key])
     yield from _comparisons(tables)
     yield "<h2>How this was made</h2>"
     yield f"<p class=note>{escape(protocol['source'])}. {escape(protocol['notes'])}</p>"
@@ -266,13 +246,3 @@ def _looked_up(found: dict[str, Any], of: str, key: str) -> float | None:
                 entry = entry[label]
             return entry["overall"]
     return None
-
-
-def _picture(content: bytes, kind: str, title: str, caption: str) -> str:
-    if not content:
-        return ""
-    source = f"data:image/{kind};base64,{b64encode(content).decode()}"
-    return (
-        f'<figure><img alt="{escape(title)}" src="{source}">'
-        f"<figcaption>{escape(caption)}</figcaption></figure>"
-    )

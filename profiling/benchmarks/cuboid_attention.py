@@ -9,8 +9,6 @@ Ascend numbers are the referee's estimate from documented and assumed costs, not
 """
 
 import argparse
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import mindspore as ms
@@ -20,6 +18,8 @@ from mindspore import Tensor, nn, ops
 from hpc.ops.cuboid_attention.emulated import EmulatedCuboidAttention, last_report
 from hpc.ops.cuboid_attention.geometry import cuboid_geometry
 from hpc.ops.cuboid_attention.op import CuboidAttention
+from profiling.peaks import device_peaks
+from profiling.timing import median_seconds
 
 ASCEND_MEMORY_GB_S = 1600.0
 ASCEND_VECTOR_GFLOP_S = 11_060.0  # 48 vector units, 64 float lanes, 2 operations, 1.8 GHz
@@ -83,19 +83,6 @@ class WithGradient(nn.Cell):
         return self.gradient(self.attention)(qkv, table, dout)
 
 
-def median_seconds(repeats: int, call: Callable, *arguments) -> float:
-    """Return the median time of a call, with its first result on the host, after one warm-up."""
-    times = []
-    for _ in range(repeats + 1):
-        start = time.perf_counter()
-        result = call(*arguments)
-        first = result[0] if isinstance(result, tuple) else result
-        if isinstance(first, Tensor):
-            first.asnumpy()
-        times.append(time.perf_counter() - start)
-    return float(np.median(times[1:]))
-
-
 def native_rows(batches: list[int], repeats: int) -> list[tuple]:
     """Return (shape, batch, forward native, reference, with gradient native, reference), seconds.
 
@@ -111,8 +98,8 @@ def native_rows(batches: list[int], repeats: int) -> list[tuple]:
                     shape.geometry(), heads=shape.heads, width=shape.width, backend=backend
                 )
                 gradient = WithGradient(cell)
-                times.append(median_seconds(repeats, cell, qkv, table))
-                times.append(median_seconds(repeats, gradient, qkv, table, dout))
+                times.append(median_seconds(cell, qkv, table, runs=repeats))
+                times.append(median_seconds(gradient, qkv, table, dout, runs=repeats))
             rows.append((shape, batch, times[0], times[2], times[1], times[3]))
     return rows
 
@@ -130,15 +117,6 @@ def ascend_rows() -> list[tuple[Shape, bool, dict]]:
         gradient(qkv, table, nothing, dout)[0].asnumpy()
         rows.append((shape, True, last_report()))
     return rows
-
-
-def host_peaks() -> tuple[float, float]:
-    """Return (GFLOP/s of a float32 matrix product, GB/s of a copy) of numpy in this process."""
-    a = np.ones((1536, 1536), np.float32)
-    peak = 2 * 1536**3 / median_seconds(5, np.matmul, a, a) / 1e9
-    source, target = np.ones(2**25, np.float32), np.empty(2**25, np.float32)
-    copied = 2 * source.nbytes / median_seconds(5, np.copyto, target, source) / 1e9
-    return peak, copied
 
 
 def print_native(rows: list[tuple]) -> None:
@@ -174,7 +152,8 @@ def draw(path: str, rows: list[tuple], estimates: list[tuple[Shape, bool, dict]]
     """Draw both rooflines: this host as measured, 910B2 from published peaks and estimates."""
     from matplotlib import pyplot as plt
 
-    peak, bandwidth = host_peaks()
+    peaks = device_peaks()
+    peak, bandwidth = peaks.operations / 1e9, peaks.bandwidth / 1e9
     machines = [
         ("this host, float32, measured", peak, bandwidth, 4),
         (

@@ -1,0 +1,85 @@
+"""The subcommand that tells where a training step's time goes."""
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hpc.errors import UserError
+from hpc.launcher import launch
+from hpc.mesh import discover
+from hpc.monitor.rank_log import redirect_to_rank_log
+from prediff.commands.options import ConfigOption, SetOption
+
+STAGES = ("autoencoder", "diffusion", "alignment")
+
+
+def profile(
+    config: ConfigOption = None,
+    set_: SetOption = None,
+    run: Annotated[
+        str | None,
+        typer.Option("--run", help="read the data of runs/RUN; without it inputs are made up"),
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option("--name", help="the report goes to reports/NAME")
+    ] = None,
+    stage: Annotated[str, typer.Option(help="autoencoder, diffusion or alignment")] = "diffusion",
+    workers: Annotated[int, typer.Option(min=1, help="processes on this host")] = 1,
+    warm_up: Annotated[int, typer.Option(min=0, help="steps before the clock runs")] = 4,
+    steps: Annotated[int, typer.Option(min=1, help="steps that are timed")] = 5,
+    active: Annotated[int, typer.Option(min=1, help="steps under the profiler")] = 3,
+) -> None:
+    """Profile the training step of a stage; writes reports/NAME/index.html and report.json.
+
+    Example: prediff profile --stage diffusion --name first --set train_diffusion.global_batch=4
+    """
+    from prediff.config import load_config
+    from prediff.stages.run_folder import RUNS, RunFolder
+
+    if stage not in STAGES:
+        raise UserError(f"--stage {stage!r} is unknown: choose {', '.join(STAGES)}")
+    folder = None if run is None else RunFolder(RUNS / run)
+    if folder is not None and not folder.config.exists():
+        raise UserError(f"no run {run} in {RUNS}/: leave --run out to profile made-up inputs")
+    resolved = load_config(config or (None if folder is None else folder.config), set_ or ())
+    target = Path("reports") / (name or run or stage)
+    if workers > 1 and "MS_ROLE" not in os.environ:
+        options = [
+            *(["--config", str(config)] if config else []),
+            *(text for each in set_ or () for text in ("--set", each)),
+            *(["--run", run] if run else []),
+            *("--name", target.name, "--stage", stage, "--warm-up", str(warm_up)),
+            *("--steps", str(steps), "--active", str(active)),
+        ]
+        code = launch(
+            ["prediff", "profile", *options],
+            workers=workers,
+            log_dir=target / "log",
+            stop_file=target / "stop",
+            port=None,
+        )
+        if code:
+            raise typer.Exit(code)
+        return
+    if os.environ.get("MS_ROLE") == "MS_WORKER":
+        redirect_to_rank_log(target / "log", discover().rank)
+
+    from hpc.runtime import start_runtime
+    from profiling.profile_step import profile_stage
+    from profiling.report_page import summary
+    from profiling.step_loop import Rounds
+
+    with start_runtime() as runtime:
+        report = profile_stage(
+            stage,
+            resolved,
+            runtime,
+            folder=target,
+            run=folder,
+            rounds=Rounds(warm_up=warm_up, timed=steps, profiled=active),
+        )
+        if report is not None:
+            print(summary(report))
+            print(f"report: {target / 'index.html'}", flush=True)

@@ -1,0 +1,108 @@
+"""The roofline of a configuration's networks, module by module, for this host and for the NPUs.
+
+    python profiling/roofline.py [--config FILE] [--stage diffusion] [--out reports/roofline.svg]
+
+This host's peaks, matrix product and memory, are measured in this run; the NPUs' are published.
+Operations and bytes are counted in one eager forward pass. For every device the table gives the
+least seconds of all forward products there, module by module at its peaks: for NPUs a bound from
+published figures in 16 bits, nothing that was measured.
+"""
+
+import argparse
+import sys
+from collections import defaultdict
+from collections.abc import Iterable
+from pathlib import Path
+
+import hpc  # noqa: F401  (prepares the environment before MindSpore is imported)
+
+import mindspore as ms  # isort: skip
+from rich.console import Console
+from rich.table import Table
+
+from hpc.errors import UserError
+from prediff.config import load_config
+from profiling.counted import Product, count_products
+from profiling.forward import STAGES, forward_pass
+from profiling.peaks import device_peaks, published_peaks
+from profiling.record import ModuleWork, Peaks
+from profiling.report_pictures import bounds_figure
+
+
+def by_kind(products: Iterable[Product]) -> list[ModuleWork]:
+    """Add products up by the kind of module that makes them, the largest first."""
+    sums: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
+    for product in products:
+        words = [word for word in product.module.split(".") if not word.isdigit()]
+        entry = sums[".".join(words[-2:])]
+        entry[0] += product.operations
+        entry[1] += product.bytes
+    found = [
+        ModuleWork(module=name, operations=operations, bytes=moved, seconds=0.0)
+        for name, (operations, moved) in sums.items()
+    ]
+    return sorted(found, key=lambda work: -work.operations)
+
+
+def least_seconds(products: Iterable[Product], peaks: Peaks, *, number_bytes: int) -> float:
+    """Return the time of all products, each at the roofline.
+
+    Args:
+        products: counted in float32.
+        peaks: of the device.
+        number_bytes: of a number there.
+    """
+    return sum(
+        peaks.floor(operations=product.operations, moved=product.bytes * number_bytes / 4)
+        for product in products
+    )
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--config", type=Path)
+    parser.add_argument("--stage", choices=STAGES, default="diffusion")
+    parser.add_argument("--samples", type=int, default=1)
+    parser.add_argument("--out", type=Path, default=Path("reports/roofline.svg"))
+    options = parser.parse_args()
+    ms.set_device("CPU")
+    host = device_peaks()
+    print(
+        f"{host.name}: {host.operations / 1e9:.4g} GFLOP/s, {host.bandwidth / 1e9:.3g} GB/s, "
+        f"ridge at {host.operations / host.bandwidth:.3g} operations a byte"
+    )
+    try:
+        config = load_config(options.config)
+        products = count_products(*forward_pass(options.stage, config, samples=options.samples))
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    work = by_kind(products)
+    table = Table("modules", "GFLOP", "MB", "operations a byte", "bound here by")
+    for each in work:
+        intensity = each.operations / each.bytes
+        bound = "memory" if intensity < host.operations / host.bandwidth else "products"
+        table.add_row(
+            each.module,
+            f"{each.operations / 1e9:.4g}",
+            f"{each.bytes / 1e6:.4g}",
+            f"{intensity:.3g}",
+            bound,
+        )
+    bounds = Table("device", "least ms of a forward pass", "of it bound by memory")
+    devices = {"this host, float32": (host, 4)}
+    devices |= {f"{name}, 16 bits": (peaks, 2) for name, peaks in published_peaks().items()}
+    for name, (peaks, number_bytes) in devices.items():
+        total = least_seconds(products, peaks, number_bytes=number_bytes)
+        at_peak = sum(product.operations for product in products) / peaks.operations
+        bounds.add_row(name, f"{1e3 * total:.4g}", f"{1 - at_peak / total:.0%}")
+    console = Console()
+    console.print(table, bounds)
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    bounds_figure(work, [host, *published_peaks().values()]).savefig(options.out)
+    print(f"picture: {options.out}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,41 @@
+"""Run by test_slow_rank.py under msrun: profiles a small step in which one rank sleeps."""
+
+import sys
+import time
+from pathlib import Path
+
+from small_stage import profile_small, report_of, small_step
+
+from hpc.mesh import make_mesh
+from hpc.runtime import start_runtime
+from profiling.record import write_report
+
+
+class SleepsOn:
+    """A step before which one rank sleeps."""
+
+    def __init__(self, step, *, seconds: float):
+        self.step, self.seconds = step, seconds
+
+    def compile(self, *inputs, compiler):
+        self.step.compile(*inputs, compiler=compiler)
+
+    def __call__(self, *inputs, learning_rate):
+        time.sleep(self.seconds)
+        return self.step(*inputs, learning_rate=learning_rate)
+
+
+def main(folder: Path) -> None:
+    with start_runtime(device="cpu") as runtime:
+        rank, size = runtime.place.rank, runtime.place.size
+        group = runtime.data_group(make_mesh(ranks=size, global_batch=size))
+        step = small_step(data_group=group, data_size=size)
+        slow = SleepsOn(step, seconds=1.5 if rank == 1 else 0.0)
+        mine = profile_small(slow, runtime, folder / f"rank_{rank}")
+        ranks = runtime.all_gather_object(mine)
+        if runtime.is_first:
+            write_report(folder, report_of(ranks))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
