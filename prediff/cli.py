@@ -13,6 +13,8 @@ from prediff.commands import run
 from prediff.commands.cache import cache_app
 from prediff.commands.convert import convert_app
 from prediff.commands.data import data_app
+from prediff.commands.evaluate import compare, evaluate
+from prediff.commands.forecast import forecast
 from prediff.commands.guidance import guidance
 from prediff.commands.plan import plan
 from prediff.commands.profile import profile
@@ -38,8 +40,9 @@ app.add_typer(train_app, name="train")
 app.add_typer(cache_app, name="cache")
 app.add_typer(data_app, name="data")
 app.add_typer(convert_app, name="convert")
-app.command("forecast")(run.forecast)
-app.command("evaluate")(run.evaluate)
+app.command("forecast")(forecast)
+app.command("evaluate")(evaluate)
+app.command("compare")(compare)
 app.command("guidance")(guidance)
 app.command("status")(status)
 app.command("plan")(plan)

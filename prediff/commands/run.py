@@ -39,10 +39,10 @@ def run_all(
 
     Example: prediff run --data /data/sevirlr --name first --set train_diffusion.global_batch=32
     """
-    folder, resolved = _open(config, data, name, set_, resume)
-    _work(folder, resolved, names=None, max_time=max_time)
+    folder, resolved = open_command(config, data, name, set_, resume)
+    work(folder, resolved, names=None, max_time=max_time)
     if "MS_ROLE" not in os.environ:
-        _print_results(folder)
+        show_results(folder)
 
 
 def train_autoencoder(
@@ -57,8 +57,10 @@ def train_autoencoder(
 
     Example: prediff train autoencoder --name first --set train_autoencoder.global_batch=32
     """
-    _work(
-        *_open(config, data, name, set_, resume), names={"data", "autoencoder"}, max_time=max_time
+    work(
+        *open_command(config, data, name, set_, resume),
+        names={"data", "autoencoder"},
+        max_time=max_time,
     )
 
 
@@ -74,7 +76,7 @@ def train_diffusion(
 
     Example: prediff train diffusion --name first --max-time 55
     """
-    _work(*_open(config, data, name, set_, resume), names={"diffusion"}, max_time=max_time)
+    work(*open_command(config, data, name, set_, resume), names={"diffusion"}, max_time=max_time)
 
 
 def train_alignment(
@@ -89,35 +91,7 @@ def train_alignment(
 
     Example: prediff train alignment --name first --set train_alignment.global_batch=128
     """
-    _work(*_open(config, data, name, set_, resume), names={"alignment"}, max_time=max_time)
-
-
-def forecast(
-    config: ConfigOption = None,
-    data: DataOption = None,
-    name: NameOption = "tiny",
-    set_: SetOption = None,
-) -> None:
-    """Forecast the test windows as ensembles, one netCDF file a case.
-
-    Example: prediff forecast --name first --set forecast.ensemble_members=16
-    """
-    _work(*_open(config, data, name, set_), names={"forecast"}, max_time=None)
-
-
-def evaluate(
-    config: ConfigOption = None,
-    data: DataOption = None,
-    name: NameOption = "tiny",
-    set_: SetOption = None,
-) -> None:
-    """Score the forecasts against persistence; tables, plots and a report.
-
-    Example: prediff evaluate --name first --set evaluate.protocol=prediff2023
-    """
-    folder, resolved = _open(config, data, name, set_)
-    _work(folder, resolved, names={"evaluation"}, max_time=None)
-    _print_results(folder)
+    work(*open_command(config, data, name, set_, resume), names={"alignment"}, max_time=max_time)
 
 
 def launch_ranks(
@@ -140,7 +114,7 @@ def launch_ranks(
     from prediff.stages.open_data import check_data
     from prediff.stages.sequence import check_ranks, first_unfinished
 
-    folder, resolved = _open(config, data, name, set_, resume)
+    folder, resolved = open_command(config, data, name, set_, resume)
     check_ranks(resolved, ranks=workers)
     check_data(folder, resolved)
     code = 0
@@ -155,16 +129,17 @@ def launch_ranks(
         )
     if code:
         raise typer.Exit(code)
-    _print_results(folder)
+    show_results(folder)
 
 
-def _open(
+def open_command(
     config: Path | None,
     data: Path | None,
     name: str,
     overrides: list[str] | None,
     resume: str = "auto",
 ) -> tuple[RunFolder, Config]:
+    """Return the run that a command works on, and send a rank's output to its log."""
     place = discover()
     if place.launcher == "mpi" and place.size > 1:
         raise UserError(
@@ -184,9 +159,10 @@ def _open(
     return folder, resolved
 
 
-def _work(
+def work(
     folder: RunFolder, config: Config, *, names: set[str] | None, max_time: float | None
 ) -> None:
+    """Do the named stages of a run, or all of them."""
     from hpc.runtime import start_runtime
     from hpc.stop import StopRequest
     from prediff.stages.sequence import run_stages
@@ -202,7 +178,8 @@ def _work(
         run_stages(folder, config, runtime, stop, names=names)
 
 
-def _print_results(folder: RunFolder) -> None:
+def show_results(folder: RunFolder) -> None:
+    """Print the score table of a run and where everything is."""
     from prediff.stages.sequence import print_results
 
     print_results(folder, Console())

@@ -219,6 +219,15 @@ class Forecast(Section):
 
 class Evaluate(Section):
     protocol: str = Field("native", description="how scores are counted, by name")
+    baselines: tuple[Literal["persistence", "climatology", "extrapolation", "steps"], ...] = Field(
+        ("persistence",), description="scored on the same cases; the last two need pysteps"
+    )
+
+    @model_validator(mode="after")
+    def _check_baselines(self) -> "Evaluate":
+        if len(set(self.baselines)) < len(self.baselines):
+            raise ValueError("baselines names one twice")
+        return self
 
 
 class Parallel(Section):

@@ -80,6 +80,12 @@ class RadarWindows:
         """Number of distinct frames, see ``frames``."""
         return len(self.frames)
 
+    @property
+    def cadence_minutes(self) -> int:
+        """Minutes between the first two frames of the first event."""
+        first, second = self.events[0].frame_minutes(self.frame_shape.frames)[:2]
+        return second - first
+
     def pixel_metres(self, position: int) -> float:
         """Return the side of a pixel of an event, in metres on the ground."""
         return self.events[position].width_metres / self.frame_shape.width

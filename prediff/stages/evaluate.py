@@ -1,4 +1,4 @@
-"""Stage: scores, plots and pictures of a run's forecasts, against persistence."""
+"""Stage: scores, plots and pictures of a run's forecasts, against baselines."""
 
 import json
 import os
@@ -15,13 +15,14 @@ from prediff.pictures.animation import case_animation
 from prediff.pictures.figures import figure_to_png, figure_to_rgb
 from prediff.pictures.panels import case_panel
 from prediff.pictures.score_plots import score_figures
+from prediff.stages.compare_runs import SCOREBOARD
+from prediff.stages.evaluate_baselines import Baselines
 from prediff.stages.forecast import TestCase, chosen_cases, provenance
 from prediff.stages.forecast_file import read_forecast
 from prediff.stages.guidance import system_name
 from prediff.stages.guidance_response import forecast_intensities, intensity_figure
 from prediff.stages.open_data import open_split
 from prediff.stages.run_folder import RunFolder
-from prediff.verification.baselines import persistence
 from prediff.verification.headline import headlines, write_scores
 from prediff.verification.protocols import protocol_named
 from prediff.verification.report import CasePictures, write_report
@@ -51,8 +52,9 @@ def evaluate(folder: RunFolder, config: Config, runtime: Runtime) -> None:
         )
         leads = [minutes * (1 + lead) for lead in range(config.data.forecast_frames)]
         board = Scoreboard(lead_minutes=leads, protocol=protocol)
+        baselines = Baselines(folder, config)
         for case in cases[runtime.place.rank :: runtime.place.size]:
-            _score(board, folder, config, windows, case)
+            _score(board, folder, config, windows, case, baselines)
         states = runtime.all_gather_object(board.state() if board.cases else None)
         if not runtime.is_first:
             return
@@ -61,9 +63,9 @@ def evaluate(folder: RunFolder, config: Config, runtime: Runtime) -> None:
             merged.merge(Scoreboard.from_state(state, protocol=protocol))
         tables = merged.tables(seed=config.seed)
         folder.evaluation.mkdir(parents=True, exist_ok=True)
-        merged.save(folder.evaluation / "scoreboard.npz")
+        merged.save(folder.evaluation / SCOREBOARD)
         write_scores(tables, folder.evaluation)
-        _draw(folder, config, windows, cases[:PICTURED_CASES], tables, leads)
+        _draw(folder, config, windows, cases[:PICTURED_CASES], tables, leads, baselines)
         _write_whole(folder.evaluation / MADE_FROM, json.dumps(_made_from(folder, config)))
 
 
@@ -81,6 +83,7 @@ def _made_from(folder: RunFolder, config: Config) -> dict[str, Any]:
         **provenance(folder, config),
         "cases": config.forecast.cases,
         "protocol": config.evaluate.protocol,
+        "baselines": list(config.evaluate.baselines),
     }
 
 
@@ -93,19 +96,23 @@ def _frames_of(
 
 
 def _forecasts(
-    folder: RunFolder, config: Config, case: TestCase, context: np.ndarray
+    folder: RunFolder, config: Config, case: TestCase, context: np.ndarray, baselines: Baselines
 ) -> dict[str, np.ndarray]:
     """Return the ensembles ``[M, T, H, W]`` that are compared, by system."""
     ensemble, _ = read_forecast(case.path(folder))
-    last = persistence(context=context[None], forecast_frames=config.data.forecast_frames)[0]
-    return {system_name(config): ensemble, "persistence": last}
+    return {system_name(config): ensemble, **baselines(context, case)}
 
 
 def _score(
-    board: Scoreboard, folder: RunFolder, config: Config, windows: RadarWindows, case: TestCase
+    board: Scoreboard,
+    folder: RunFolder,
+    config: Config,
+    windows: RadarWindows,
+    case: TestCase,
+    baselines: Baselines,
 ) -> None:
     context, observation = _frames_of(config, windows, case)
-    forecasts = _forecasts(folder, config, case, context)
+    forecasts = _forecasts(folder, config, case, context, baselines)
     board.update(
         forecasts={name: ensemble[None] for name, ensemble in forecasts.items()},
         observation=observation[None],
@@ -121,6 +128,7 @@ def _draw(
     cases: list[TestCase],
     tables: dict[str, Any],
     leads: list[int],
+    baselines: Baselines,
 ) -> None:
     kilometres = cases[0].case.pixel_metres / 1000
     pictured = []
@@ -130,7 +138,7 @@ def _draw(
             scene: dict[str, Any] = {
                 "context": context,
                 "observation": observation,
-                "forecasts": _forecasts(folder, config, case, context),
+                "forecasts": _forecasts(folder, config, case, context, baselines),
                 "context_minutes": [
                     case.case.minutes * (1 + frame - len(context)) for frame in range(len(context))
                 ],

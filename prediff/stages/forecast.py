@@ -8,30 +8,23 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
-import mindspore as ms
 import numpy as np
-from mindspore import nn
 
 from hpc.checkpoint.format import read_state
 from hpc.runtime import Runtime
 from hpc.stop import StopRequest
 from prediff.config import Config
 from prediff.data.dataset import RadarWindows
-from prediff.diffusion import Sampler, sample_ensemble
+from prediff.stages.forecast_ensemble import EnsembleForecaster
 from prediff.stages.forecast_file import Case, is_forecast_of, write_forecast
-from prediff.stages.guidance import (
-    guidance_provenance,
-    load_guidance,
-    requested_intensity,
-)
+from prediff.stages.guidance import guidance_provenance
 from prediff.stages.open_data import open_split
 from prediff.stages.run_folder import RunFolder
 from prediff.stages.stopping import raise_if_asked
-from prediff.stages.train_diffusion import diffusion_path
 from prediff.stages.trained_networks import (
     DIFFUSION,
-    load_autoencoder,
-    load_denoiser,
+    autoencoder_sha256,
+    config_sha256,
     newest_checkpoint,
     weights_group,
     weights_sha256,
@@ -93,83 +86,9 @@ def provenance(folder: RunFolder, config: Config) -> dict[str, str | int | float
         "denoiser_weights": settings.weights,
         "denoiser_step": read_state(checkpoint)["step"],
         "denoiser_sha256": weights_sha256(checkpoint, weights_group(settings.weights)),
+        "autoencoder_sha256": autoencoder_sha256(folder),
         **guidance_provenance(folder, config),
     }
-
-
-class Forecaster:
-    """The trained networks of a run, ready to forecast; compiled at the first call."""
-
-    def __init__(self, folder: RunFolder, config: Config) -> None:
-        self._config = config
-        autoencoder = load_autoencoder(folder, config)
-        denoiser, checkpoint = load_denoiser(folder, config, weights=config.forecast.weights)
-        self._encoder: nn.Cell = autoencoder.encoder
-        self._decoder: nn.Cell = autoencoder.decoder
-        self._scale = float(checkpoint.state["latent_scale"])
-        guidance = None
-        if config.is_guided:
-            guidance, aligned = load_guidance(folder, config, latent_scale=self._scale)
-            self._climatology = aligned.state.get("climatology")
-        self._sampler = Sampler(
-            denoiser,
-            schedule=diffusion_path(config),
-            parameterization=config.diffusion.parameterization,
-            guidance=guidance,
-        )
-
-    def requested_intensity(self, window_THW1: np.ndarray) -> float | None:
-        """Return the mean intensity in [0, 1] to steer a window to, None without guidance.
-
-        Args:
-            window_THW1: frames ``[T, H, W, 1]``, context and truth; only ``oracle`` looks at the
-                truth.
-        """
-        if not self._config.is_guided:
-            return None
-        frames = self._config.data.context_frames
-        return requested_intensity(
-            self._config,
-            context_THW1=window_THW1[:frames],
-            future_THW1=window_THW1[frames:],
-            climatology=self._climatology,
-        )
-
-    def __call__(
-        self, context_THW1: np.ndarray, *, case_number: int, intensity: float | None = None
-    ) -> np.ndarray:
-        """Return an ensemble ``[M, T, H, W]`` float32, not clipped.
-
-        Args:
-            context_THW1: frames ``[T, H, W, 1]`` in [0, 1].
-            case_number: keys the members' noise.
-            intensity: the mean intensity to steer to, for guided forecasts alone.
-        """
-        config, settings = self._config, self._config.forecast
-        mean, _ = self._encoder(ms.Tensor(context_THW1))
-        size = config.latent_size
-        latents = sample_ensemble(
-            self._sampler,
-            condition=mean.asnumpy()[None],
-            sample_shape=(
-                config.data.forecast_frames,
-                size,
-                size,
-                config.autoencoder.latent_channels,
-            ),
-            members=range(settings.ensemble_members),
-            seed=config.seed,
-            steps=settings.steps,
-            solver=settings.solver,
-            batch_size=min(settings.batch, settings.ensemble_members),
-            cases=[case_number],
-            target=None if intensity is None else np.array([intensity]),
-        )[0]
-        frames = [
-            self._decoder(ms.Tensor(member / np.float32(self._scale))).asnumpy()[..., 0]
-            for member in latents
-        ]
-        return np.stack(frames)
 
 
 def forecast(
@@ -195,7 +114,7 @@ def forecast(
             case for case in cases if not is_forecast_of(case.path(folder), case.case, attributes)
         ]
         mine = missing[runtime.place.rank :: runtime.place.size]
-        forecaster = Forecaster(folder, config) if mine else None
+        forecaster = EnsembleForecaster(folder, config) if mine else None
         for done, case in enumerate(mine, 1):
             assert forecaster is not None
             window = windows.read_windows([case.window])[0]
@@ -203,14 +122,14 @@ def forecast(
             ensemble = forecaster(
                 window[: config.data.context_frames], case_number=case.number, intensity=intensity
             )
-            asked: dict[str, str | int | float] = (
-                {} if intensity is None else {REQUESTED_INTENSITY: intensity}
-            )
+            said: dict[str, str | int | float] = {"config_sha256": config_sha256(config)}
+            if intensity is not None:
+                said[REQUESTED_INTENSITY] = intensity
             write_forecast(
                 case.path(folder),
                 ensemble_MTHW=ensemble,
                 case=case.case,
-                provenance=attributes | asked,
+                provenance=attributes | said,
             )
             say(f"case {done}/{len(mine)} of this rank: {case.case.label}")
             if stop.reason() is not None:

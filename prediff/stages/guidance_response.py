@@ -13,7 +13,8 @@ from matplotlib.figure import Figure
 
 from prediff.config import Config
 from prediff.pictures.figures import figure_to_png, new_figure
-from prediff.stages.forecast import REQUESTED_INTENSITY, Forecaster, TestCase, chosen_cases
+from prediff.stages.forecast import REQUESTED_INTENSITY, TestCase, chosen_cases
+from prediff.stages.forecast_ensemble import EnsembleForecaster
 from prediff.stages.forecast_file import read_forecast
 from prediff.stages.guidance import system_name
 from prediff.stages.open_data import open_split
@@ -53,7 +54,7 @@ def measure_response(
         config = _with_guidance(config, source="persistence")
     with open_split(folder, config, "test") as windows:
         chosen = chosen_cases(config, windows)[:cases]
-        forecaster = Forecaster(folder, config)
+        forecaster = EnsembleForecaster(folder, config)
         rows = []
         for case in chosen:
             window = windows.read_windows([case.window])[0]

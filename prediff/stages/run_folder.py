@@ -79,6 +79,20 @@ class RunFolder:
         return self.path / stage / "checkpoints"
 
 
+def find_run(run: str | Path) -> RunFolder:
+    """Return the folder of a run that is named by path, or by its name below ``runs/``.
+
+    Raises:
+        UserError: there is none.
+    """
+    for path in (Path(run), RUNS / run):
+        if (path / "config.yaml").is_file():
+            return RunFolder(path.resolve())
+    raise UserError(
+        f"no run at {run} or {RUNS / run}: a run's folder holds config.yaml and checkpoints"
+    )
+
+
 def open_run(
     *,
     name: str,

@@ -176,7 +176,7 @@ def train_diffusion(
                 make_inputs=DenoiserBatches(training, config),
                 validate=validate,
                 best_by="mean_squared_error_ema",
-                extra_state={"latent_scale": scale},
+                extra_state={"latent_scale": scale, "cadence_minutes": windows.cadence_minutes},
             ),
             stop=stop,
         )

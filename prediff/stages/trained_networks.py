@@ -1,6 +1,7 @@
 """The trained networks of a run, as later stages use them; each error names the missing command."""
 
 import hashlib
+import json
 from pathlib import Path
 
 import mindspore as ms
@@ -45,6 +46,12 @@ def weights_sha256(checkpoint: Path, group: str) -> str:
 def autoencoder_sha256(folder: RunFolder) -> str:
     """Return the SHA-256 of the file with the autoencoder's weights."""
     return weights_sha256(newest_checkpoint(folder, AUTOENCODER), "model")
+
+
+def config_sha256(config: Config) -> str:
+    """Return the SHA-256 of a resolved configuration, whatever file it came from."""
+    text = json.dumps(config.model_dump(mode="json"), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def load_autoencoder(folder: RunFolder, config: Config) -> Autoencoder:

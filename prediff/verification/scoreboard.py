@@ -84,6 +84,10 @@ class Scoreboard:
         return tuple(self._sums)
 
     @property
+    def events(self) -> int:
+        return len(next(iter(self._sums.values())).events) if self._sums else 0
+
+    @property
     def cases(self) -> int:
         return len(next(iter(self._sums.values())).cases) if self._sums else 0
 
@@ -299,6 +303,7 @@ def compare(
     second: Scoreboard,
     *,
     systems: tuple[str, str],
+    names: tuple[str, str] | None = None,
     replicates: int = 1000,
     level: float = 0.95,
     seed: int = 0,
@@ -308,10 +313,17 @@ def compare(
     Returns ``{of: {score: {labels...: {difference, interval, p_value}}}}`` for the scores over all
     lead times, first minus second.
 
+    Args:
+        names: what errors call the two; the systems' names if None.
+
     Raises:
-        UserError: other protocol, other cases, fewer than two events, no such system.
+        UserError: other protocol, cases or lead times, fewer than two events, no such system.
     """
     check_comparable(first.protocol.name, second.protocol.name)
+    if first.lead_minutes != second.lead_minutes:
+        raise UserError(
+            f"lead times differ: {first.lead_minutes} and {second.lead_minutes} minutes"
+        )
     for board, system in zip((first, second), systems, strict=True):
         if system not in board.systems:
             raise UserError(f"no system '{system}' was scored; there are {list(board.systems)}")
@@ -324,7 +336,7 @@ def compare(
             first=first._sums[systems[0]],
             second=second._sums[systems[1]],
             family=family,
-            names=systems,
+            names=names or systems,
             same_members=members[0] == members[1],
             replicates=replicates,
             level=level,

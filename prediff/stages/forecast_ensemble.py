@@ -1,0 +1,136 @@
+"""The trained networks of a run, from frames to an ensemble of frames.
+
+Letters: M ensemble member, T frames, H, W pixels; h, w, c of a latent frame.
+"""
+
+from collections.abc import Sequence
+
+import mindspore as ms
+import numpy as np
+from mindspore import nn
+
+from prediff.config import Config
+from prediff.diffusion import Sampler, sample_ensemble, sampling_plan
+from prediff.stages.guidance import load_guidance, requested_intensity
+from prediff.stages.run_folder import RunFolder
+from prediff.stages.train_diffusion import diffusion_path
+from prediff.stages.trained_networks import load_autoencoder, load_denoiser
+
+
+class EnsembleForecaster:
+    """The trained networks of a run, ready to forecast; compiled at the first call.
+
+    Raises:
+        UserError: a network is missing, or the solver and its steps do not fit the schedule.
+    """
+
+    def __init__(self, folder: RunFolder, config: Config) -> None:
+        self._config = config
+        autoencoder = load_autoencoder(folder, config)
+        denoiser, checkpoint = load_denoiser(folder, config, weights=config.forecast.weights)
+        self._encoder: nn.Cell = autoencoder.encoder
+        self._decoder: nn.Cell = autoencoder.decoder
+        self._scale = float(checkpoint.state["latent_scale"])
+        schedule = diffusion_path(config)
+        sampling_plan(
+            solver=config.forecast.solver, schedule=schedule, steps=config.forecast.steps
+        )  # refuses before anything is compiled
+        guidance = None
+        if config.is_guided:
+            guidance, aligned = load_guidance(folder, config, latent_scale=self._scale)
+            self._climatology = aligned.state.get("climatology")
+        self._sampler = Sampler(
+            denoiser,
+            schedule=schedule,
+            parameterization=config.diffusion.parameterization,
+            guidance=guidance,
+        )
+
+    def requested_intensity(self, window_THW1: np.ndarray) -> float | None:
+        """Return the mean intensity in [0, 1] to steer a window to, None without guidance.
+
+        Args:
+            window_THW1: frames ``[T, H, W, 1]``, context and truth; only ``oracle`` looks at the
+                truth.
+        """
+        if not self._config.is_guided:
+            return None
+        frames = self._config.data.context_frames
+        return requested_intensity(
+            self._config,
+            context_THW1=window_THW1[:frames],
+            future_THW1=window_THW1[frames:],
+            climatology=self._climatology,
+        )
+
+    def __call__(
+        self, context_THW1: np.ndarray, *, case_number: int, intensity: float | None = None
+    ) -> np.ndarray:
+        """Return an ensemble ``[M, T, H, W]`` float32, not clipped.
+
+        Args:
+            context_THW1: frames ``[T, H, W, 1]`` in [0, 1].
+            case_number: keys the members' noise.
+            intensity: the mean intensity to steer to, for guided forecasts alone.
+        """
+        settings = self._config.forecast
+        latents = self.sample(
+            self.encode(context_THW1)[None],
+            cases=[case_number],
+            solver=settings.solver,
+            steps=settings.steps,
+            batch=min(settings.batch, settings.ensemble_members),
+            intensity=None if intensity is None else np.array([intensity]),
+        )
+        return self.decode(latents[0])
+
+    def encode(self, context_THW1: np.ndarray) -> np.ndarray:
+        """Return the latent frames ``[T, h, w, c]`` of frames ``[T, H, W, 1]`` in [0, 1]."""
+        mean, _ = self._encoder(ms.Tensor(context_THW1))
+        return mean.asnumpy()
+
+    def sample(
+        self,
+        condition: np.ndarray,
+        *,
+        cases: Sequence[int],
+        solver: str,
+        steps: int,
+        batch: int,
+        intensity: np.ndarray | None = None,
+    ) -> np.ndarray:
+        """Return the configured members' scaled latents ``[B, M, T, h, w, c]``.
+
+        Args:
+            condition: encoded contexts ``[B, T_in, h, w, c]``.
+            cases: number of each case, which keys its members' noise.
+            batch: chains that run together; the graph is compiled once for each number.
+            intensity: ``[B]``, for guided forecasts alone.
+        """
+        config = self._config
+        size = config.latent_size
+        return sample_ensemble(
+            self._sampler,
+            condition=condition,
+            sample_shape=(
+                config.data.forecast_frames,
+                size,
+                size,
+                config.autoencoder.latent_channels,
+            ),
+            members=range(config.forecast.ensemble_members),
+            seed=config.seed,
+            steps=steps,
+            solver=solver,
+            batch_size=batch,
+            cases=cases,
+            target=intensity,
+        )
+
+    def decode(self, latents: np.ndarray) -> np.ndarray:
+        """Return frames ``[M, T, H, W]`` of scaled latents ``[M, T, h, w, c]``, not clipped."""
+        frames = [
+            self._decoder(ms.Tensor(member / np.float32(self._scale))).asnumpy()[..., 0]
+            for member in latents
+        ]
+        return np.stack(frames)
