@@ -20,7 +20,8 @@ def describe_machine() -> dict[str, str]:
     npus = len(list(NPU_DEVICES.glob("davinci[0-9]*")))
     return {
         "host": platform.node(),
-        "processor": f"{_processor()}, {cores} cores",
+        "processor": _processor(),
+        "cores": str(cores),
         "NPUs": str(npus),
         "memory": f"{psutil.virtual_memory().total / 1e9:.1f} GB",
         "load before": ", ".join(f"{load:.1f}" for load in os.getloadavg()),

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import mindspore as ms
 import numpy as np
-from mindspore import nn
 from mindspore.profiler import (
     ProfilerActivity,
     profile,
@@ -17,7 +16,6 @@ from mindspore.profiler import (
     tensorboard_trace_handler,
 )
 
-from hpc.compile_cache import Compiler
 from hpc.data.loader import PrefetchLoader
 from hpc.runtime import Runtime
 from prediff.stages.adversarial_step import AnyStep
@@ -47,10 +45,10 @@ def profile_rank(
     *,
     rounds: Rounds,
     folder: Path,
-    compiler: Compiler = nn.Cell.compile,
 ) -> RankProfile:
     """Return where the time of a stage's steps goes on this rank; all ranks call it.
 
+    The step is compiled anew: graphs from the cache have lost the names of their operators' Cells.
     Each step's numbers are read before the next one begins, so that its end is seen. Training reads
     them one step later.
 
@@ -58,7 +56,6 @@ def profile_rank(
         step: the compiled step.
         produce: number of the step -> its inputs; called ahead in a thread as in training.
         folder: gets the traces; what is there is removed.
-        compiler: as in `TrainStep.compile`.
     """
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
@@ -67,7 +64,7 @@ def profile_rank(
     with PrefetchLoader(produce, start=0, stop=count) as batches:
         inputs = next(batches)
         began = time.perf_counter()
-        step.compile(*inputs, compiler=compiler)
+        step.compile(*inputs)
         compile_seconds = time.perf_counter() - began
         runtime.barrier()
 

@@ -47,17 +47,21 @@ def test_steps_and_best_scores_are_shown_and_the_next_command(folder):
     (folder.data / "CATALOG.csv").touch()
     config = load_config(None, ["train_autoencoder.duration=40 steps"])
     checkpoint(folder, "autoencoder", 10, {"loss": 3.0})
-    checkpoint(folder, "autoencoder", 20, {"loss": 5.0})
+    checkpoint(
+        folder, "autoencoder", 20, {"loss": 5.0}, speed={"samples_per_second": 12.5, "mfu": 0.321}
+    )
     found = by_name(folder, config)["autoencoder"]
     assert (found.is_done, found.progress) == (False, "step 20 of 40")
     assert found.best == "loss 3 in step_00000010"
     assert found.newest.name == "step_00000020"
+    assert found.speed == "12.5 samples/s, MFU 32.1 %"
     assert (
         next_command(run_status(folder, config), name="x") == "prediff train autoencoder --name x"
     )
 
     checkpoint(folder, "autoencoder", 40)
     assert by_name(folder, config)["autoencoder"].is_done
+    assert by_name(folder, config)["autoencoder"].speed == ""
     assert next_command(run_status(folder, config), name="x") == "prediff cache latents --name x"
 
 

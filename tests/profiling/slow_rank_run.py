@@ -17,8 +17,8 @@ class SleepsOn:
     def __init__(self, step, *, seconds: float):
         self.step, self.seconds = step, seconds
 
-    def compile(self, *inputs, compiler):
-        self.step.compile(*inputs, compiler=compiler)
+    def compile(self, *inputs):
+        self.step.compile(*inputs)
 
     def __call__(self, *inputs, learning_rate):
         time.sleep(self.seconds)

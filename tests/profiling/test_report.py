@@ -24,8 +24,8 @@ class Slowed:
     def __init__(self, beside):
         self.step, self.beside = small_step(), beside
 
-    def compile(self, *inputs, compiler):
-        self.step.compile(*inputs, compiler=compiler)
+    def compile(self, *inputs):
+        self.step.compile(*inputs)
 
     def __call__(self, *inputs, learning_rate):
         self.beside()

@@ -1,0 +1,160 @@
+"""Weak and strong scaling of a stage over processes, with the reason for what is lost.
+
+    python profiling/scaling.py --workers 1 2 4 --stage diffusion [--config FILE]
+
+Really starts `prediff profile` for every number of processes of this host, each with the same
+number of threads. Strong scaling keeps the global batch, weak scaling gives every process the batch
+of one. Processes beyond the host's cores share them: then the loss is the host's. On a cluster,
+profile jobs of 1 to N nodes and give their reports with --reports.
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from hpc.errors import UserError
+from profiling.record import PARTS, Report, StepTimes, read_report
+
+REPORTS = Path("reports")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Point:
+    """One number of processes beside the smallest."""
+
+    ranks: int
+    step_seconds: float
+    efficiency: float
+    """Throughput a rank over that of the smallest job."""
+    reason: str
+
+
+def scaling(reports: Sequence[Report]) -> list[Point]:
+    """Return how the reports of one stage scale, the fewest ranks first.
+
+    Global batches may be equal (strong scaling) or grow with the ranks (weak).
+    """
+    ordered = sorted(reports, key=lambda report: len(report.ranks))
+    first = ordered[0]
+    return [
+        Point(
+            ranks=len(report.ranks),
+            step_seconds=report.step_seconds,
+            efficiency=_rate(report) / _rate(first),
+            reason=_reason(first, report),
+        )
+        for report in ordered
+    ]
+
+
+def _rate(report: Report) -> float:
+    return report.samples / report.step_seconds / len(report.ranks)
+
+
+def _reason(first: Report, report: Report) -> str:
+    """Say which part of a step is longer than its share of the smallest job's."""
+    if report is first:
+        return ""
+    before, after = _mean(first), _mean(report)
+    share = report.samples / len(report.ranks) / (first.samples / len(first.ranks))
+    more = {part: getattr(after, part) - share * getattr(before, part) for part in PARTS}
+    worst = max(more, key=lambda part: more[part])
+    if more[worst] <= 0:
+        return "nothing is lost"
+    text = f"{worst}: {1e3 * more[worst]:.3g} ms more than its share"
+    cores = int(report.machine.get("cores", "0"))
+    threads = report.machine.get("threads a rank", "")
+    if worst == "compute" and threads.isdigit() and int(threads) * len(report.ranks) > cores > 0:
+        text += f"; {len(report.ranks)} ranks of {threads} threads share {cores} cores"
+    elif worst == "compute" and share < 1:
+        text += "; what does not shrink with the batch (update, small operators) is repeated"
+    elif worst == "communication":
+        least = min(rank.typical().communication for rank in report.ranks)
+        text += f", of which {1e3 * least:.3g} ms are not waiting for slower ranks"
+    return text
+
+
+def _mean(report: Report) -> StepTimes:
+    typical = [rank.typical() for rank in report.ranks]
+    return StepTimes(**{p: sum(getattr(t, p) for t in typical) / len(typical) for p in PARTS})
+
+
+def run_job(
+    name: str, *, workers: int, global_batch: int, threads: int, stage: str, options: Sequence[str]
+) -> Report:
+    """Profile a stage in some processes of this host.
+
+    Raises:
+        UserError: the job failed; its log says why.
+    """
+    command = [
+        *(sys.executable, "-m", "prediff", "profile", "--workers", str(workers)),
+        *("--stage", stage, "--name", name),
+        *("--set", f"train_{stage}.global_batch={global_batch}", *options),
+    ]
+    environ = {**os.environ, "OMP_NUM_THREADS": str(threads)}
+    done = subprocess.run(command, env=environ, stdout=subprocess.DEVNULL, check=False)
+    if done.returncode:
+        raise UserError(f"{workers} workers ended with {done.returncode}: see {REPORTS / name}/log")
+    return read_report(REPORTS / name)
+
+
+def print_points(title: str, points: Sequence[Point]) -> None:
+    """Print a table."""
+    table = Table("ranks", "s/step", "efficiency", "lost to", title=title)
+    for point in points:
+        table.add_row(
+            str(point.ranks), f"{point.step_seconds:.3f}", f"{point.efficiency:.0%}", point.reason
+        )
+    Console().print(table)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--workers", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--threads", type=int, help="of each [default: cores / most workers]")
+    parser.add_argument("--stage", default="diffusion")
+    parser.add_argument("--batch", type=int, default=8, help="global batch of strong scaling")
+    parser.add_argument("--config", type=Path)
+    parser.add_argument("--set", action="append", default=[], help="section.key=value")
+    parser.add_argument("--reports", type=Path, nargs="+", help="read these, start nothing")
+    options = parser.parse_args()
+    try:
+        if options.reports:
+            print_points("given reports", scaling([read_report(path) for path in options.reports]))
+            return 0
+        rest = [*(("--config", str(options.config)) if options.config else ())]
+        rest += [text for each in options.set for text in ("--set", each)]
+        cores = len(os.sched_getaffinity(0))
+        threads = options.threads or max(1, cores // max(options.workers))
+        least = min(options.workers)
+        for title, weak in (("strong scaling", False), ("weak scaling", True)):
+            reports = []
+            for workers in sorted(options.workers):
+                batch = options.batch * workers // least if weak else options.batch
+                reports.append(
+                    run_job(
+                        f"scaling_{options.stage}_{workers}_of_{batch}",
+                        workers=workers,
+                        global_batch=batch,
+                        threads=threads,
+                        stage=options.stage,
+                        options=rest,
+                    )
+                )
+            print_points(f"{title}, {threads} threads a rank", scaling(reports))
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
