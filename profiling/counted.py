@@ -24,7 +24,7 @@ class Product:
     """One matrix product or convolution of a forward pass."""
 
     module: str
-    """Path of the Cell that made it, as in ``down_levels.0.time_block.conv_1``."""
+    """Path of the Cell that holds the operator, as in ``down_levels.0.time_block.conv_1``."""
     kind: str
     """One of `KINDS`: with a matrix of weights, a convolution above 1x1, of two activations."""
     operations: float
@@ -40,17 +40,21 @@ def count_products(network: nn.Cell, call: Callable[[], Any]) -> list[Product]:
         call: such as ``lambda: network(*inputs)``; runs in eager mode.
     """
     found: list[Product] = []
-    path: list[str] = []
+    owners = {
+        id(value): name
+        for name, cell in network.cells_and_names()
+        for value in (*vars(cell).values(), *cell._primitives.values())
+        if isinstance(value, ops.Primitive)
+    }
     mode = ms.get_context("mode")
     with ExitStack() as stack:
         stack.callback(ms.set_context, mode=mode)
         ms.set_context(mode=ms.PYNATIVE_MODE)
-        for name, cell in network.cells_and_names():
-            stack.enter_context(_on_path(cell, name, path))
+        for _, cell in network.cells_and_names():
             if isinstance(cell, CuboidAttention):
                 stack.enter_context(_replaced(cell, "fused", None))
         for primitive, measure in _MEASURES.items():
-            stack.enter_context(_watched(primitive, measure, path, found))
+            stack.enter_context(_watched(primitive, measure, owners, found))
         call()
     return found
 
@@ -82,37 +86,19 @@ _MEASURES = {
 
 @contextmanager
 def _watched(
-    primitive: type, measure: Callable[..., Any], path: list[str], found: list[Product]
+    primitive: type, measure: Callable[..., Any], owners: dict[int, str], found: list[Product]
 ) -> Iterator[None]:
     original = primitive.__call__
 
     def call(self: Any, *inputs: Any) -> Any:
         result = original(self, *inputs)
         kind, operations, moved = measure(self, result, *inputs[:2])
-        module = path[-1] if path else ""
+        module = owners.get(id(self), "")
         found.append(Product(module=module, kind=kind, operations=operations, bytes=moved))
         return result
 
     with _replaced(primitive, "__call__", call):
         yield
-
-
-@contextmanager
-def _on_path(cell: nn.Cell, name: str, path: list[str]) -> Iterator[None]:
-    """Keep the names of the Cells that run now in `path`."""
-
-    def enter(cell: nn.Cell, inputs: Any) -> None:
-        path.append(name)
-
-    def leave(cell: nn.Cell, inputs: Any, outputs: Any) -> None:
-        path.pop()
-
-    handles = [cell.register_forward_pre_hook(enter), cell.register_forward_hook(leave)]
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 @contextmanager

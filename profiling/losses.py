@@ -126,7 +126,7 @@ def _compute(report: Report, mean: StepTimes) -> Iterator[Loss]:
     products = mean.compute - seconds
     floor = report.operations / report.peaks.operations
     by_module: dict[str, float] = {}
-    for work in report.modules:
+    for work in (work for work in report.modules if work.operations and work.seconds):
         at_peak = report.peaks.floor(operations=work.operations, moved=work.bytes)
         by_module[work.module] = work.seconds - at_peak
     worst = max(by_module, key=lambda name: by_module[name], default="")

@@ -7,7 +7,8 @@ are made up. The traces of all ranks stay in ``reports/NAME/traces`` for chrome:
 """
 
 import datetime
-from itertools import groupby
+from collections import defaultdict
+from collections.abc import Container
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,7 @@ from prediff.stages.train_alignment import train_alignment
 from prediff.stages.train_autoencoder import train_autoencoder
 from prediff.stages.train_diffusion import train_diffusion
 from prediff.stages.training import TrainingStage, accumulation
+from profiling.compile_phases import output_to
 from profiling.counted import count_products
 from profiling.forward import forward_pass
 from profiling.losses import find_losses
@@ -104,6 +106,8 @@ def profile_stage(
     if not runtime.is_first:
         return None
     samples = settings.global_batch // mesh.data // accumulation(settings, data_ranks=mesh.data)
+    with output_to(folder / "traces" / "output.log"):
+        modules = _modules(name, config, samples=samples, rank=ranks[0])
     report = Report(
         name=folder.name,
         stage=name,
@@ -114,7 +118,7 @@ def profile_stage(
         operations=stage.operations * settings.global_batch,
         peaks=device_peaks(ranks=mesh.size, hosts=len({rank.host for rank in ranks})),
         ranks=tuple(ranks),
-        modules=_modules(name, config, samples=samples, rank=ranks[0]),
+        modules=modules,
     )
     report = report.model_copy(update={"losses": find_losses(report)})
     write_report(folder, report)
@@ -126,28 +130,28 @@ def profile_stage(
 def _modules(
     name: str, config: Config, *, samples: int, rank: RankProfile
 ) -> tuple[ModuleWork, ...]:
-    """Return the products of each module of a forward pass, and how long its operators took."""
-    network, call = forward_pass(name, config, samples=samples)
-    products = sorted(count_products(network, call), key=lambda product: product.module)
-    found = []
-    for module, group in groupby(products, key=lambda product: product.module):
-        made = list(group)
-        module = module.removesuffix(".reference")
-        seconds = sum(
-            operator.seconds
-            for operator in rank.operators
-            if operator.phase == "forward"
-            and f".{operator.module}".removesuffix(".fused").endswith(f".{module}")
-        )
-        found.append(
-            ModuleWork(
-                module=module,
-                operations=sum(product.operations for product in made),
-                bytes=sum(product.bytes for product in made),
-                seconds=seconds,
-            )
-        )
-    return tuple(sorted(found, key=lambda work: -work.operations))
+    """Return each module's products in a forward pass, and how long all its operators took."""
+    products = count_products(*forward_pass(name, config, samples=samples))
+    sums: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0, 0.0])
+    for product in products:
+        entry = sums[product.module.removesuffix(".reference")]
+        entry[0] += product.operations
+        entry[1] += product.bytes
+    for operator in rank.operators:
+        if operator.phase == "forward":
+            sums[_counted_name(operator.module, sums)][2] += operator.seconds
+    found = [
+        ModuleWork(module=module, operations=operations, bytes=moved, seconds=seconds)
+        for module, (operations, moved, seconds) in sums.items()
+    ]
+    return tuple(sorted(found, key=lambda work: -work.seconds))
+
+
+def _counted_name(module: str, names: Container[str]) -> str:
+    """Return the path below the network of an operator's path below the loss."""
+    own = module.removesuffix(".fused")
+    below = own.split(".", 1)[-1]
+    return below if below in names else own
 
 
 def _to_board(folder: Path, report: Report) -> None:

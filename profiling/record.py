@@ -67,7 +67,7 @@ class Peaks(_Part):
 
 
 class ModuleWork(_Part):
-    """The products of one module in one forward pass of one rank's micro-batch."""
+    """One module in one forward pass of one rank's micro-batch; norms and such have no products."""
 
     module: str
     operations: float
@@ -83,6 +83,8 @@ class RankProfile(_Part):
     rank: int
     host: str
     compile_seconds: float
+    compile_phases: dict[str, float] = {}
+    """Seconds by phase, empty if MindSpore printed none."""
     step_seconds: tuple[float, ...]
     """Of steps without the profiler, waiting for the batch included."""
     steps: tuple[StepTimes, ...]

@@ -83,6 +83,7 @@ def _body(title: str, report: Report) -> Iterator[str]:
         yield inline_picture(
             figure_to_png(figure), "png", "memory", "Allocated from MindSpore's pool."
         )
+    yield from _compilation(report)
     yield "<h2>Machine</h2>"
     peaks = report.peaks
     facts = {
@@ -90,10 +91,18 @@ def _body(title: str, report: Report) -> Iterator[str]:
         "peak of products": f"{peaks.operations / 1e9:.4g} GFLOP/s, {peaks.name}",
         "peak of memory": f"{peaks.bandwidth / 1e9:.3g} GB/s",
         "operations a step": f"{report.operations / 1e9:.4g} GFLOP, forward and backward",
-        "compilation": f"{max(rank.compile_seconds for rank in report.ranks):.1f} s",
         "traces": "traces/rank_N/**/trace_view.json, for chrome://tracing or ui.perfetto.dev",
     }
     yield _table(["", ""], [[key, value] for key, value in facts.items()])
+
+
+def _compilation(report: Report) -> Iterator[str]:
+    longest = max(report.ranks, key=lambda rank: rank.compile_seconds)
+    yield "<h2>Compilation</h2>"
+    yield f"<p>{longest.compile_seconds:.1f} s on rank {longest.rank}, without the cache.</p>"
+    if longest.compile_phases:
+        rows = [[phase, f"{seconds:.2f}"] for phase, seconds in longest.compile_phases.items()]
+        yield _table(["phase", "s"], rows)
 
 
 def _parts_table(report: Report) -> str:
@@ -150,7 +159,7 @@ def _module_table(modules: Sequence[ModuleWork], report: Report) -> str:
                 f"{1e3 * work.seconds:.2f}",
                 f"{rate / 1e9:.3g}",
                 f"{ranks * rate / report.peaks.operations:.1%}",
-                f"{work.seconds / floor:.1f}" if work.seconds else "-",
+                f"{work.seconds / floor:.1f}" if work.seconds and floor else "-",
             ]
         )
     head = [

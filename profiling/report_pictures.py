@@ -42,7 +42,14 @@ def roofline_figure(modules: Sequence[ModuleWork], peaks: Sequence[Peaks]) -> Fi
     for number, peak in enumerate(peaks):
         rate = np.minimum(peak.operations, intensity * peak.bandwidth)
         axes.loglog(intensity, rate / 1e9, "-" if number == 0 else ":", color="k", lw=1.2)
-        axes.annotate(peak.name, (intensity[-1], rate[-1] / 1e9), fontsize=7, ha="right")
+        axes.annotate(
+            peak.name,
+            (intensity[-1], rate[-1] / 1e9),
+            xytext=(0, 4),
+            textcoords="offset points",
+            fontsize=7,
+            ha="right",
+        )
     kinds = _kinds(modules)
     for kind, work in kinds.items():
         axes.loglog(

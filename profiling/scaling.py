@@ -59,26 +59,30 @@ def _rate(report: Report) -> float:
 
 
 def _reason(first: Report, report: Report) -> str:
-    """Say which part of a step is longer than its share of the smallest job's."""
+    """Say which parts of a step are longer than their share of the smallest job's."""
     if report is first:
         return ""
     before, after = _mean(first), _mean(report)
     share = report.samples / len(report.ranks) / (first.samples / len(first.ranks))
     more = {part: getattr(after, part) - share * getattr(before, part) for part in PARTS}
-    worst = max(more, key=lambda part: more[part])
-    if more[worst] <= 0:
-        return "nothing is lost"
-    text = f"{worst}: {1e3 * more[worst]:.3g} ms more than its share"
-    cores = int(report.machine.get("cores", "0"))
-    threads = report.machine.get("threads a rank", "")
-    if worst == "compute" and threads.isdigit() and int(threads) * len(report.ranks) > cores > 0:
-        text += f"; {len(report.ranks)} ranks of {threads} threads share {cores} cores"
-    elif worst == "compute" and share < 1:
-        text += "; what does not shrink with the batch (update, small operators) is repeated"
-    elif worst == "communication":
+    lost = sum(seconds for seconds in more.values() if seconds > 0)
+    large = sorted((p for p in PARTS if more[p] > 0.1 * lost), key=lambda part: -more[part])
+    return "; ".join(
+        f"{part} {1e3 * more[part]:+.3g} ms{_why(part, share, report)}" for part in large
+    )
+
+
+def _why(part: str, share: float, report: Report) -> str:
+    cores, threads = report.machine.get("cores", "0"), report.machine.get("threads a rank", "")
+    ranks = len(report.ranks)
+    if part == "communication":
         least = min(rank.typical().communication for rank in report.ranks)
-        text += f", of which {1e3 * least:.3g} ms are not waiting for slower ranks"
-    return text
+        return f", {1e3 * least:.3g} ms without waiting for slower ranks"
+    if part == "compute" and threads.isdigit() and int(threads) * ranks > int(cores):
+        return f", {ranks} ranks of {threads} threads share {cores} cores"
+    if part == "compute" and share < 1:
+        return ", the update and small operators do not shrink with the batch"
+    return ""
 
 
 def _mean(report: Report) -> StepTimes:

@@ -20,6 +20,7 @@ from hpc.data.loader import PrefetchLoader
 from hpc.runtime import Runtime
 from prediff.stages.adversarial_step import AnyStep
 from profiling.breakdown import StepMarks, step_times
+from profiling.compile_phases import output_to, read_phases
 from profiling.operators import operator_times, read_executions, read_memory
 from profiling.record import RankProfile
 
@@ -55,17 +56,19 @@ def profile_rank(
     Args:
         step: the compiled step.
         produce: number of the step -> its inputs; called ahead in a thread as in training.
-        folder: gets the traces; what is there is removed.
+        folder: gets the traces and what MindSpore prints; what is there is removed.
     """
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
+    output = folder / "output.log"
     # The first batch is only compiled for, and the profiler has a warm-up step of its own.
     count = rounds.warm_up + rounds.timed + rounds.profiled + 2
-    with PrefetchLoader(produce, start=0, stop=count) as batches:
+    with output_to(output), PrefetchLoader(produce, start=0, stop=count) as batches:
         inputs = next(batches)
         began = time.perf_counter()
         step.compile(*inputs)
         compile_seconds = time.perf_counter() - began
+        phases = read_phases(output.read_text(errors="replace"))
         runtime.barrier()
 
         def advance() -> StepMarks:
@@ -85,6 +88,7 @@ def profile_rank(
         rank=runtime.place.rank,
         host=runtime.place.host,
         compile_seconds=compile_seconds,
+        compile_phases=phases,
         step_seconds=tuple(mark.ended - mark.asked for mark in timed),
         steps=tuple(step_times(mark, executions) for mark in marks),
         operators=operator_times(

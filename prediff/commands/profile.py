@@ -66,6 +66,9 @@ def profile(
     if os.environ.get("MS_ROLE") == "MS_WORKER":
         redirect_to_rank_log(target / "log", discover().rank)
 
+    from profiling.compile_phases import ENVIRONMENT
+
+    os.environ.update(ENVIRONMENT | os.environ)
     from hpc.runtime import start_runtime
     from profiling.profile_step import profile_stage
     from profiling.report_page import summary

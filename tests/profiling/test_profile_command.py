@@ -43,6 +43,9 @@ def test_two_ranks_are_profiled_and_the_report_is_whole(tmp_path):
     assert all(rank.typical().communication > 0 for rank in report.ranks)
     assert 0 < report.mfu < 1
     assert len(report.losses) >= 3
+    phases = report.ranks[0].compile_phases
+    assert 0 < sum(phases.values()) <= report.ranks[0].compile_seconds
+    assert max(phases, key=phases.get).startswith("frontend")
     timed = {work.module: work.seconds for work in report.modules}
     assert timed["entry.projection.conv_1"] > 0
     assert timed["down_levels.0.stacks.0.attentions.1.qkv"] > 0

@@ -50,7 +50,7 @@ def test_strong_scaling_names_the_part_that_does_not_shrink():
     first, second = scaling([two, one])
     assert (first.ranks, first.efficiency, first.reason) == (1, 1.0, "")
     assert second.efficiency == pytest.approx(1 / 1.6)
-    assert second.reason.startswith("communication: 300 ms")
+    assert second.reason.startswith("communication +300 ms, 300 ms without waiting")
 
 
 def test_weak_scaling_beyond_the_cores_names_the_shared_cores():
