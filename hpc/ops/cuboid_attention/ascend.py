@@ -34,7 +34,7 @@ class AscendCuboidAttention(nn.Cell):
     """``construct(qkv [B,T,H,W,3,h,D], table [R,h], dropout [B,N,h,L,L] or [1]) -> [B,T,H,W,C]``.
 
     The operator that ``build_ascend.sh`` installs, with the same operands as the emulated one; the
-    geometry travels as attributes. qkv is float16 or float32.
+    geometry travels as attributes. qkv is float16, bfloat16 or float32.
     """
 
     def __init__(self, geometry: CuboidGeometry, *, scale: float):

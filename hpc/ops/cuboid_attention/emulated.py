@@ -33,7 +33,8 @@ CORES_910B2 = 48
 @cache
 def emulator_library() -> Path:
     """Return the library of the emulated kernels. Raises LibraryUnavailable."""
-    units = ("operator", "forward_half", "forward_float", "gradient_half", "gradient_float")
+    types = ("half", "bfloat", "float")
+    units = ["operator", *(f"{kernel}_{t}" for kernel in ("forward", "gradient") for t in types)]
     return build_library(
         name="cuboid-attention-emulated",
         sources=[EMULATOR / f"{unit}.cpp" for unit in units],
@@ -108,7 +109,7 @@ def emulator_settings(geometry: CuboidGeometry, *, scale: float, cores: int) -> 
 class EmulatedCuboidAttention(nn.Cell):
     """``construct(qkv [B,T,H,W,3,h,D], table [R,h], dropout [B,N,h,L,L] or [1]) -> [B,T,H,W,C]``.
 
-    qkv is float32 or float16; the gradient is with respect to qkv and table. Raises
+    qkv is float32, float16 or bfloat16; the gradient is with respect to qkv and table. Raises
     LibraryUnavailable where the library cannot be built. A kernel that breaks a rule of the
     hardware makes the framework raise; the rule is on the error stream.
     """

@@ -68,12 +68,15 @@ class CuboidAttention(nn.Cell):
         scale = width**-0.5 if scale is None else scale
         self.reference = ReferenceCuboidAttention(geometry, scale=scale)
         self.fused, self.backend = _fused_or_none(geometry, heads, width, scale, backend)
+        self.takes_bfloat16 = self.backend in ("emulated", "ascend")
         rows = relative_position_count(geometry.built_size)
         self.no_table = Tensor(np.zeros((rows, heads), np.float32))
         self.no_dropout = Tensor(np.zeros(1, np.float32))
 
     def construct(self, qkv, table, dropout=None, global_keys=None, global_values=None):
         known_dtype = qkv.dtype in (ms.float32, ms.float16)
+        if self.takes_bfloat16 and qkv.dtype == ms.bfloat16:
+            known_dtype = True
         if self.fused is None or global_keys is not None or not known_dtype:
             return self.reference(qkv, table, dropout, global_keys, global_values)
         if table is None:

@@ -227,6 +227,15 @@ const std::map<std::string, std::function<void()>> kKernels = {
        SetFlag<HardEvent::V_MTE2>(0);
        SetFlag<HardEvent::V_MTE2>(0);
      }},
+    {"more queued tensors than events", [] {
+       TPipe pipe;
+       TQue<TPosition::VECIN, 9> in;
+       pipe.InitBuffer(in, 9, 64);
+       for (int i = 0; i < 9; ++i) {
+         LocalTensor<float> a = in.AllocTensor<float>();
+         in.EnQue(a);
+       }
+     }},
     {"an event id of 8", [] { SetFlag<HardEvent::V_MTE2>(8); }},
     {"repeats that depend on each other", [] {
        Bench k;
@@ -302,7 +311,7 @@ extern "C" double add_cycles(int stride) {
   PipeBarrier<PIPE_V>();
   const double before = core.counters.busy[emulator::kVector];
   Muls(w[16 * 1024 + 64], w, 1.0f, 64, 1, UnaryRepeatParams(1, stride, 8, 8));
-  return core.counters.busy[emulator::kVector] - before - kDevice.vector_start;
+  return core.counters.busy[emulator::kVector] - before;
 }
 
 // Cycles of a chain of dependent instructions and of independent ones: a barrier costs the latency.

@@ -45,6 +45,7 @@ RULES = {
     "a flag never set": "events",
     "a flag set twice": "events",
     "an event id of 8": "events",
+    "more queued tensors than events": "events",
     "repeats that depend on each other": "overlap",
     "source and destination that overlap in part": "overlap",
     "a widening cast that rounds": "parameter",

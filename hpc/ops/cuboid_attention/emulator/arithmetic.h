@@ -9,6 +9,8 @@
 
 namespace AscendC {
 
+// Overloads that no kernel here uses are declared and deleted: a call that would be ambiguous in the
+// toolkit is ambiguous here.
 #define EMULATOR_BINARY(NAME, COST, EXPRESSION)                                                             \
   template <typename T, bool isSetMask = true>                                                              \
   inline void NAME(const LocalTensor<T>& dst, const LocalTensor<T>& src0, const LocalTensor<T>& src1,       \
@@ -20,6 +22,9 @@ namespace AscendC {
                         detail::Operand<T>(src0, p.src0BlkStride, p.src0RepStride),                         \
                         detail::Operand<T>(src1, p.src1BlkStride, p.src1RepStride));                        \
   }                                                                                                         \
+  template <typename T, bool isSetMask = true>                                                              \
+  inline void NAME(const LocalTensor<T>& dst, const LocalTensor<T>& src0, const LocalTensor<T>& src1,       \
+                   uint64_t mask[], const int64_t repeatTime, const BinaryRepeatParams& p) = delete;        \
   template <typename T>                                                                                     \
   inline void NAME(const LocalTensor<T>& dst, const LocalTensor<T>& src0, const LocalTensor<T>& src1,       \
                    const int32_t& count) {                                                                  \
@@ -27,12 +32,12 @@ namespace AscendC {
                              src0, src1);                                                                   \
   }
 
-EMULATOR_BINARY(Add, detail::Cost{}, a + b)
-EMULATOR_BINARY(Sub, detail::Cost{}, a - b)
-EMULATOR_BINARY(Mul, detail::Cost{}, a * b)
-EMULATOR_BINARY(Max, detail::Cost{}, a > b ? a : b)
-EMULATOR_BINARY(Min, detail::Cost{}, a < b ? a : b)
-EMULATOR_BINARY(Div, (detail::Cost{emulator::Current()->device.exp_cycles}), a / b)
+EMULATOR_BINARY(Add, (detail::Cost{1, false, emulator::Current()->device.add_access}), a + b)
+EMULATOR_BINARY(Sub, (detail::Cost{1, false, emulator::Current()->device.add_access}), a - b)
+EMULATOR_BINARY(Mul, (detail::Cost{1, false, emulator::Current()->device.add_access}), a * b)
+EMULATOR_BINARY(Max, (detail::Cost{1, false, emulator::Current()->device.add_access}), a > b ? a : b)
+EMULATOR_BINARY(Min, (detail::Cost{1, false, emulator::Current()->device.add_access}), a < b ? a : b)
+EMULATOR_BINARY(Div, (detail::Cost{emulator::Current()->device.div_cycles}), a / b)
 #undef EMULATOR_BINARY
 
 // dst += src0 * src1. Types: all half, all float, or half sources with a float destination.
@@ -42,7 +47,7 @@ inline void MulAddDst(const LocalTensor<T>& dst, const LocalTensor<U>& src0, con
   static_assert(std::is_same_v<T, U> || (std::is_same_v<T, float> && std::is_same_v<U, half>), "MulAddDst types");
   detail::CheckRepeat(repeatTime);
   const auto m = detail::Mask::First(mask, detail::Lanes<T>());
-  detail::Elementwise("MulAddDst", detail::Cost{1, true}, m, m, repeatTime,
+  detail::Elementwise("MulAddDst", detail::Cost{1, true, emulator::Current()->device.mul_add_access}, m, m, repeatTime,
                       detail::Operand<T>(dst, p.dstBlkStride, p.dstRepStride),
                       [](T old, U a, U b) { return static_cast<T>(old + static_cast<T>(a) * static_cast<T>(b)); },
                       detail::Operand<U>(src0, p.src0BlkStride, p.src0RepStride),
@@ -92,6 +97,10 @@ inline void Duplicate(const LocalTensor<T>& dst, const T& scalarValue, uint64_t 
                                          detail::InRange(dstRepeatStride, 255, "dstRepeatStride")),
                       [value](T) { return value; });
 }
+
+template <typename T, bool isSetMask = true>
+inline void Duplicate(const LocalTensor<T>& dst, const T& scalarValue, uint64_t mask, const int64_t repeatTime,
+                      const int64_t dstBlockStride, const int64_t dstRepeatStride) = delete;
 
 template <typename T>
 inline void Duplicate(const LocalTensor<T>& dst, const T& scalarValue, const int32_t& count) {

@@ -1,7 +1,9 @@
 // The numbers of a device that the emulator enforces and from which it estimates time.
 //
-// "published": the vendor's public documentation. "assumed": our estimate, to be replaced by what
-// `msprof op` measures; docs/kernels.md lists which conclusions hang on them.
+// "published": the vendor's public documentation. "measured": fitted on a 910B3 by the authors of the
+// public PTO-ISA cost model (include/pto/costmodel/a2a3/cce_costmodel/cce_cycle_profiles.csv and the
+// note on vadd, 2.11 cycles a repeat + 24). "assumed": our estimate, to be replaced by what `msprof op`
+// measures; docs/kernels.md lists which conclusions hang on them.
 #ifndef CUBOID_EMULATOR_DEVICE_H_
 #define CUBOID_EMULATOR_DEVICE_H_
 
@@ -25,16 +27,23 @@ struct Device {
   double gigahertz;       // published
   double memory_gb_s;     // published: all cores together
   double issue_cycles;    // assumed: scalar unit, one vector or copy instruction
-  double vector_start;    // assumed: of one vector instruction, not overlapped
-  double vector_latency;  // assumed: until a dependent instruction may start
+  double vector_latency;  // measured: start and end of an instruction that others wait for
   double copy_latency;    // assumed: global memory to unified buffer or back
   double burst_cycles;    // assumed: a row of a strided copy
   double scalar_access;   // assumed: GetValue or SetValue on the unified buffer
-  double exp_cycles;      // assumed: a repeat of Exp, Ln, Div, Sqrt in float
-  double gather_cycles;   // assumed: a repeat of Gather
+  // Measured with operands in the same bank groups, 2.13 cycles a repeat of two tensors and 6 of three:
+  // what the banks take (see kBankGroups) times
+  double add_access;             // of Add, Sub, Mul, Max, Min
+  double mul_add_access;         // of MulAddDst
+  // Cycles of a repeat, measured:
+  double div_cycles;             // in float
+  double exp_cycles;             // in float
+  double gather_cycles;          // of 4-byte elements
+  double whole_reduce_cycles;    // WholeReduceSum, and block reductions in half
+  double pair_reduce_cycles;     // assumed
 };
 
-constexpr Device kAscend910B2 = {"Ascend 910B2", 48, 1.8, 1600.0, 8, 2, 20, 500, 2, 12, 4, 16};
+constexpr Device kAscend910B2 = {"Ascend 910B2", 48, 1.8, 1600.0, 8, 24, 500, 2, 12, 1.07, 2, 4, 2, 12, 7, 2};
 
 }  // namespace emulator
 

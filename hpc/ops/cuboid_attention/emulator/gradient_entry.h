@@ -1,4 +1,4 @@
-// Included once for each element type: KERNEL_TYPE is half or float, SUFFIX names the entry.
+// Included once for each element type: KERNEL_TYPE is half, bfloat16_t or float, SUFFIX names the entry.
 #include "run.h"
 
 #define DTYPE_QKV KERNEL_TYPE

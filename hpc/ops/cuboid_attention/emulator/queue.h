@@ -19,6 +19,7 @@ struct Slot {
   uint32_t address = 0, bytes = 0;
   int buffer = 0;
   State state = kFree;
+  bool was_freed = false;  // and holds an event until it is allocated again
   emulator::Stamp freed, filled;
 };
 
@@ -26,6 +27,7 @@ struct Slot {
 struct QueueState {
   std::vector<Slot> slots;
   std::deque<int> order;
+  std::size_t next = 0;  // slot that an allocation tries first
 
   void Finish() const {
     if (!order.empty()) emulator::Fail("queue", "%zu tensors are left in a queue", order.size());
@@ -37,7 +39,7 @@ struct QueueState {
 
 }  // namespace detail
 
-template <TPosition position, int32_t depth, int32_t mask = 0>
+template <TPosition position, int32_t depth, auto mask = 0>
 class TQue {
   static_assert(position == TPosition::VECIN || position == TPosition::VECOUT, "a queue joins a copy pipe and V");
   static constexpr emulator::Pipe kProducer = position == TPosition::VECIN ? emulator::kCopyIn : emulator::kVector;
@@ -46,9 +48,13 @@ class TQue {
  public:
   template <typename T>
   LocalTensor<T> AllocTensor() {
-    for (detail::Slot& slot : state_->slots) {
+    // In turn, as the toolkit does: the buffer that was freed longest ago comes first.
+    for (std::size_t tried = 0; tried < state_->slots.size(); ++tried) {
+      detail::Slot& slot = state_->slots[state_->next++ % state_->slots.size()];
       if (slot.state != detail::Slot::kFree) continue;
       slot.state = detail::Slot::kAllocated;
+      if (slot.was_freed) --QueueEvents(kFreed);
+      slot.was_freed = false;
       emulator::Core& core = *emulator::Current();
       core.Learn(kProducer, slot.freed);
       core.SetFree(slot.address, slot.bytes, false);
@@ -62,6 +68,7 @@ class TQue {
     detail::Slot& slot = SlotOf(tensor.buffer, "EnQue");
     if (slot.state != detail::Slot::kAllocated) emulator::Fail("queue", "EnQue of a tensor that is not allocated");
     if (static_cast<int32_t>(state_->order.size()) >= depth) emulator::Fail("queue", "EnQue: more than %d tensors in the queue", depth);
+    TakeEvent(QueueEvents(kFilled), "EnQue");
     slot.state = detail::Slot::kQueued;
     slot.filled = emulator::Current()->Record(kProducer);
     state_->order.push_back(tensor.buffer);
@@ -73,6 +80,7 @@ class TQue {
     if (state_->order.empty()) emulator::Fail("queue", "DeQue of an empty queue: the core hangs");
     detail::Slot& slot = SlotOf(state_->order.front(), "DeQue");
     state_->order.pop_front();
+    --QueueEvents(kFilled);
     slot.state = detail::Slot::kTaken;
     emulator::Current()->Learn(kConsumer, slot.filled);
     return LocalTensor<T>(slot.address, slot.bytes / sizeof(T), slot.buffer);
@@ -83,6 +91,8 @@ class TQue {
     detail::Slot& slot = SlotOf(tensor.buffer, "FreeTensor");
     if (slot.state == detail::Slot::kFree) emulator::Fail("queue", "FreeTensor of a tensor that is free");
     if (slot.state == detail::Slot::kQueued) emulator::Fail("queue", "FreeTensor of a tensor that is still queued");
+    TakeEvent(QueueEvents(kFreed), "FreeTensor");
+    slot.was_freed = true;
     slot.state = detail::Slot::kFree;
     slot.freed = emulator::Current()->Record(kConsumer);
     emulator::Current()->SetFree(slot.address, slot.bytes, true);
@@ -90,6 +100,15 @@ class TQue {
 
  private:
   friend class TPipe;
+  static constexpr int kFilled = position == TPosition::VECIN ? 0 : 1;  // MTE2_V, V_MTE3
+  static constexpr int kFreed = position == TPosition::VECIN ? 2 : 3;   // V_MTE2, MTE3_V
+
+  static int& QueueEvents(int event) { return emulator::Current()->queue_events[event]; }
+
+  static void TakeEvent(int& taken, const char* what) {
+    if (++taken > emulator::kEventIds) emulator::Fail("events", "%s: queues hold more than %d ids of one event", what, emulator::kEventIds);
+  }
+
   detail::Slot& SlotOf(int buffer, const char* what) {
     for (detail::Slot& slot : state_->slots) {
       if (slot.buffer == buffer) return slot;
@@ -100,7 +119,7 @@ class TQue {
   std::shared_ptr<detail::QueueState> state_ = std::make_shared<detail::QueueState>();
 };
 
-template <TPosition position = TPosition::VECCALC>
+template <TPosition position = TPosition::LCM>
 class TBuf {
  public:
   template <typename T>
@@ -130,7 +149,7 @@ class TPipe {
   ~TPipe() { PipePointer() = nullptr; }
   TPipe(const TPipe&) = delete;
 
-  template <TPosition position, int32_t depth, int32_t mask>
+  template <TPosition position, int32_t depth, auto mask>
   bool InitBuffer(TQue<position, depth, mask>& queue, int64_t count, uint32_t bytes) {
     detail::InRange(count, 255, "number of buffers");
     for (int64_t i = 0; i < count; ++i) {

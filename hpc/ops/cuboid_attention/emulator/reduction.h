@@ -35,9 +35,12 @@ void Reduce(const char* name, const LocalTensor<T>& dst, const LocalTensor<T>& s
   }
   InRange(block_stride, 65535, "srcBlkStride");
   InRange(repeat_stride, 65535, "srcRepStride");
+  const double repeat_cycles = group == 2                                                ? core.device.pair_reduce_cycles
+                               : group == Operand<T>::kPerBlock && sizeof(T) == sizeof(float) ? 1.0
+                                                                              : core.device.whole_reduce_cycles;
   const Mask active = Mask::First(mask, Lanes<T>());
   const Operand<T> from(src, block_stride, repeat_stride);
-  double cycles = core.device.vector_start;
+  double cycles = 0;
   for (int r = 0; r < repeats; ++r) {
     BankLoad reads;
     TouchBlocks(from, r, Lanes<T>(), active, false, &reads);
@@ -58,7 +61,7 @@ void Reduce(const char* name, const LocalTensor<T>& dst, const LocalTensor<T>& s
       at += sizeof(T);
     }
     core.counters.conflict_cycles += reads.Cycles() - 1;
-    cycles += std::max(reads.Cycles(), group == Lanes<T>() ? 2 : 1);
+    cycles += std::max<double>(reads.Cycles(), repeat_cycles);
   }
   core.counters.repeats += repeats;
   core.counters.repeats_of[name] += repeats;
@@ -115,7 +118,7 @@ inline void Brcb(const LocalTensor<T>& dst, const LocalTensor<T>& src0, const in
   detail::RequireAligned(dst.address, "Brcb");
   detail::RequireAligned(src0.address, "Brcb");
   const int stride = p.dstBlkStride ? p.dstBlkStride : 1;
-  double cycles = core.device.vector_start;
+  double cycles = 0;
   for (int r = 0; r < repeatTime; ++r) {
     detail::BankLoad writes;
     for (int i = 0; i < 8; ++i) {

@@ -46,7 +46,8 @@ inline const char* NameOf(int pipe) {
 struct Counters {
   std::array<std::uint64_t, kPipes> instructions{}, bytes{};
   std::array<double, kPipes> busy{};  // cycles
-  std::uint64_t repeats = 0, conflict_cycles = 0, barriers = 0;
+  double conflict_cycles = 0;
+  std::uint64_t repeats = 0, barriers = 0;
   std::map<std::string, std::uint64_t> repeats_of;
 };
 
@@ -206,6 +207,7 @@ class Core {
   }
 
   std::vector<std::function<void()>> at_end;  // checks of the queues
+  std::array<int, 4> queue_events{};           // ids that the queues hold
 
   void Finish() const {
     for (const auto& check : at_end) check();

@@ -37,7 +37,7 @@ inline cuboid_plan::Problem ReadProblem(const native::Arguments& a) {
   p.heads = static_cast<uint32_t>(a.Dim(0, 5));
   p.width = static_cast<uint32_t>(a.Dim(0, 6));
   p.relativeRows = static_cast<uint32_t>(a.Dim(1, 0));
-  p.elementBytes = a.Is(0, "float16") ? 2 : 4;
+  p.elementBytes = a.Is(0, "float32") ? 4 : 2;
   p.hasMask = a.ranks[3] == 3;
   p.hasDropout = a.ranks[4] == 5;
   std::memcpy(&p.scale, &settings[kScaleBits], sizeof(float));
@@ -45,7 +45,7 @@ inline cuboid_plan::Problem ReadProblem(const native::Arguments& a) {
 }
 
 inline std::size_t BytesOf(const native::Arguments& a, int i) {
-  const bool narrow = a.Is(i, "float16");
+  const bool narrow = a.Is(i, "float16") || a.Is(i, "bfloat16");
   return a.Size(i) * (narrow ? 2 : 4);
 }
 

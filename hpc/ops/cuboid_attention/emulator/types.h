@@ -13,8 +13,27 @@
 #define __gm__
 #define __ubuf__
 #define GM_ADDR uint8_t*
+#define KERNEL_TASK_TYPE_DEFAULT(type)
 
 using half = _Float16;
+
+// Rounds to nearest, ties to even, as CAST_RINT does.
+struct bfloat16_t {
+  bfloat16_t() = default;
+  explicit bfloat16_t(float value) {
+    uint32_t wide;
+    std::memcpy(&wide, &value, sizeof(wide));
+    const bool number = (wide & 0x7fffffffu) <= 0x7f800000u;
+    bits = static_cast<uint16_t>((number ? wide + 0x7fffu + (wide >> 16 & 1u) : wide | 0x400000u) >> 16);
+  }
+  explicit operator float() const {
+    const uint32_t wide = uint32_t{bits} << 16;
+    float value;
+    std::memcpy(&value, &wide, sizeof(value));
+    return value;
+  }
+  uint16_t bits = 0;
+};
 
 enum pipe_t { PIPE_S, PIPE_V, PIPE_MTE2, PIPE_MTE3, PIPE_ALL };
 enum event_t : int {
@@ -30,7 +49,7 @@ enum event_t : int {
 
 namespace AscendC {
 
-enum class TPosition : uint8_t { GM, VECIN, VECCALC, VECOUT };
+enum class TPosition : uint8_t { GM, A1, A2, B1, B2, C1, C2, CO1, CO2, VECIN, VECOUT, VECCALC, LCM };
 using QuePosition = TPosition;
 using TEventID = int8_t;
 
@@ -41,9 +60,9 @@ enum class RoundMode : uint8_t { CAST_NONE, CAST_RINT, CAST_FLOOR, CAST_CEIL, CA
 constexpr uint32_t ONE_BLK_SIZE = 32;
 
 namespace detail {
-inline int InRange(int64_t value, int64_t high, const char* what) {
+inline int64_t InRange(int64_t value, int64_t high, const char* what) {
   if (value < 0 || value > high) emulator::Fail("parameter", "%s = %ld is not in 0..%ld", what, long(value), long(high));
-  return static_cast<int>(value);
+  return value;
 }
 }  // namespace detail
 
@@ -93,7 +112,9 @@ struct DataCopyExtParams {
   DataCopyExtParams() = default;
   DataCopyExtParams(int64_t count, int64_t length, int64_t src_gap, int64_t dst_gap, int64_t /*reserved*/)
       : blockCount(detail::InRange(count, emulator::kMaxBurst, "blockCount")),
-        blockLen(detail::InRange(length, 2097151, "blockLen")), srcStride(src_gap), dstStride(dst_gap) {}
+        blockLen(detail::InRange(length, 2097151, "blockLen")),
+        srcStride(detail::InRange(src_gap, 0xffffffff, "srcStride")),
+        dstStride(detail::InRange(dst_gap, 0xffffffff, "dstStride")) {}
   int blockCount = 1, blockLen = 0;
   int64_t srcStride = 0, dstStride = 0;
 };

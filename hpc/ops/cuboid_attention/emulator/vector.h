@@ -102,8 +102,9 @@ void RequireNoPartialOverlap(const Operand<D>& dst, const Operand<S>& src, int r
 }
 
 struct Cost {
-  double cycles = 1;           // of a repeat without conflicts
+  double cycles = 1;  // of a repeat without conflicts
   bool reads_destination = false;
+  double of_access = 1;  // for each cycle that the banks take
 };
 
 inline void CheckRepeat(int64_t repeat) { InRange(repeat, emulator::kMaxRepeat, "repeatTime"); }
@@ -118,7 +119,7 @@ void Elementwise(const char* name, Cost cost, const Mask& mask, const Mask& last
   (RequireAligned(src.address, name), ...);
   constexpr int kWidest = static_cast<int>(std::max({sizeof(D), sizeof(S)...}));
   constexpr int kLanes = static_cast<int>(emulator::kRepeatBytes) / kWidest;
-  double cycles = core.device.vector_start;
+  double cycles = 0;
   for (int r = 0; r < repeats; ++r) {
     const Mask& active = r + 1 == repeats ? last : mask;
     BankLoad reads, writes;
@@ -143,8 +144,9 @@ void Elementwise(const char* name, Cost cost, const Mask& mask, const Mask& last
       core.MarkWritten(at, sizeof(D));
     }
     const int slots = std::max(reads.Cycles(), writes.Cycles());
-    core.counters.conflict_cycles += slots - 1;
-    cycles += std::max<double>(cost.cycles, slots);
+    const double taken = std::max(cost.cycles, slots * cost.of_access);
+    core.counters.conflict_cycles += taken - std::max(cost.cycles, cost.of_access);
+    cycles += taken;
   }
   core.counters.repeats += repeats;
   core.counters.repeats_of[name] += repeats;

@@ -36,8 +36,8 @@ class CuboidAttention : public OpDef {
     cuboid_host::DescribeOperands(*this);
     this->Output("out")
         .ParamType(REQUIRED)
-        .DataType({ge::DT_FLOAT16, ge::DT_FLOAT})
-        .Format({ge::FORMAT_ND, ge::FORMAT_ND});
+        .DataType({ge::DT_FLOAT16, ge::DT_BF16, ge::DT_FLOAT})
+        .Format({ge::FORMAT_ND, ge::FORMAT_ND, ge::FORMAT_ND});
     cuboid_host::DescribeAttributes(*this);
     this->SetInferShape(ge::ShapeOfCuboidAttention).SetInferDataType(ge::TypeOfCuboidAttention);
     this->AICore().SetTiling(optiling::TileCuboidAttention);

@@ -27,7 +27,7 @@ inline bool ReadProblem(gert::TilingContext* context, cuboid_plan::Problem* p) {
   p->heads = static_cast<uint32_t>(qkv.GetDim(5));
   p->width = static_cast<uint32_t>(qkv.GetDim(6));
   p->relativeRows = static_cast<uint32_t>(context->GetInputShape(kTable)->GetStorageShape().GetDim(0));
-  p->elementBytes = context->GetInputDesc(kQkv)->GetDataType() == ge::DT_FLOAT16 ? 2 : 4;
+  p->elementBytes = context->GetInputDesc(kQkv)->GetDataType() == ge::DT_FLOAT ? 4 : 2;
   p->hasMask = context->GetInputShape(kMask)->GetStorageShape().GetDimNum() == 3;
   p->hasDropout = context->GetInputShape(kDropout)->GetStorageShape().GetDimNum() == 5;
   uint32_t dilated[3];
@@ -55,24 +55,24 @@ inline ge::graphStatus FillTiling(gert::TilingContext* context, uint32_t cores, 
 inline void DescribeOperands(ops::OpDef& op) {
   op.Input("qkv")
       .ParamType(ops::REQUIRED)
-      .DataType({ge::DT_FLOAT16, ge::DT_FLOAT})
-      .Format({ge::FORMAT_ND, ge::FORMAT_ND});
+      .DataType({ge::DT_FLOAT16, ge::DT_BF16, ge::DT_FLOAT})
+      .Format({ge::FORMAT_ND, ge::FORMAT_ND, ge::FORMAT_ND});
   op.Input("table")
       .ParamType(ops::REQUIRED)
-      .DataType({ge::DT_FLOAT, ge::DT_FLOAT})
-      .Format({ge::FORMAT_ND, ge::FORMAT_ND});
+      .DataType({ge::DT_FLOAT, ge::DT_FLOAT, ge::DT_FLOAT})
+      .Format({ge::FORMAT_ND, ge::FORMAT_ND, ge::FORMAT_ND});
   op.Input("relative")
       .ParamType(ops::REQUIRED)
-      .DataType({ge::DT_INT32, ge::DT_INT32})
-      .Format({ge::FORMAT_ND, ge::FORMAT_ND});
+      .DataType({ge::DT_INT32, ge::DT_INT32, ge::DT_INT32})
+      .Format({ge::FORMAT_ND, ge::FORMAT_ND, ge::FORMAT_ND});
   op.Input("mask")
       .ParamType(ops::REQUIRED)
-      .DataType({ge::DT_FLOAT, ge::DT_FLOAT})
-      .Format({ge::FORMAT_ND, ge::FORMAT_ND});
+      .DataType({ge::DT_FLOAT, ge::DT_FLOAT, ge::DT_FLOAT})
+      .Format({ge::FORMAT_ND, ge::FORMAT_ND, ge::FORMAT_ND});
   op.Input("dropout")
       .ParamType(ops::REQUIRED)
-      .DataType({ge::DT_FLOAT, ge::DT_FLOAT})
-      .Format({ge::FORMAT_ND, ge::FORMAT_ND});
+      .DataType({ge::DT_FLOAT, ge::DT_FLOAT, ge::DT_FLOAT})
+      .Format({ge::FORMAT_ND, ge::FORMAT_ND, ge::FORMAT_ND});
 }
 
 inline void DescribeAttributes(ops::OpDef& op) {

@@ -11,7 +11,10 @@ namespace cuboid_plan {
 
 constexpr uint32_t kUnifiedBuffer = 192 * 1024;
 constexpr uint32_t kLargestVolume = 64;
-constexpr uint32_t kLargestStride = 255;  // of a vector instruction, in blocks
+constexpr uint32_t kLargestStride = 255;   // of a vector instruction, in blocks
+constexpr uint32_t kLineElements = 64;     // products of a line: one vector repeat
+constexpr uint32_t kBankRowElements = 128; // floats of one block of each bank group
+constexpr uint32_t kLargestHeads = 31;     // of a tile: lines of products have a stride too
 
 // The operator's attributes and the shapes of its operands.
 struct Problem {
@@ -36,25 +39,47 @@ inline uint32_t PaddedVolume(uint32_t volume) {
 // Bytes of the unified buffer that a kernel with this tiling takes; mirrors its InitBuffer calls.
 inline uint32_t UnifiedBufferBytes(const CuboidAttentionTiling& t, uint32_t elementBytes, bool gradient) {
   const uint32_t rows = t.headsOfTile * t.rowsOfPass, pairs = rows * t.paddedVolume;
-  const uint32_t square = t.volume * t.paddedVolume, elements = t.volume * t.headsOfTile * t.width;
-  const uint32_t perBlock = 32 / elementBytes, paddedRows = RoundUp(rows, 8);
-  uint32_t bytes = t.inputBuffers * RoundUp(t.inputBytes, 32);
-  bytes += t.headsOfTile * square * 4;                 // bias
-  bytes += pairs * perBlock * 4 + pairs * 4;           // sums, scores
-  if (elementBytes < 4) bytes += 2 * pairs * 4 + RoundUp(pairs * elementBytes, 32);
+  const uint32_t square = t.volume * t.paddedVolume, part = t.volume * t.headsOfTile * t.width;
+  const uint32_t paddedRows = RoundUp(rows, 8), ahead = t.loadAhead ? 2 : 1;
+  const bool narrow = elementBytes < 4;
+  const uint32_t inputs = gradient ? 4 : 3, results = gradient ? 3 : 1;
+  const uint32_t stride = part % kBankRowElements ? part : part + kBankRowElements / 2;
+  // Narrow rows come and go a part at a time, and are cast to float.
+  uint32_t bytes = narrow ? (t.loadAhead ? inputs : 1) * part * elementBytes + inputs * stride * 4
+                          : ahead * inputs * stride * elementBytes;
+  bytes += t.headsOfTile * square * 4;                             // bias
+  bytes += pairs * 32 + pairs * 4 + t.productElements * 4;         // blocks, scores, products
+  if (t.width > kLineElements) bytes += pairs * 4;
   bytes += paddedRows * 32 + RoundUp(2 * paddedRows * 4, 32);
-  if (t.hasMask) bytes += (1 + t.inputBuffers) * square * 4;
-  if (t.hasDropout) bytes += t.inputBuffers * t.headsOfTile * t.volume * RoundUp(t.volume, 8) * 4;
-  const uint32_t parts = gradient ? 3 : 1;
-  bytes += t.outputBuffers * RoundUp(parts * elements * elementBytes, 32);
-  if (elementBytes < 4) bytes += parts * elements * 4;
-  if (gradient) {
-    bytes += t.headsOfTile * square * 4;  // gradient of the bias
-    bytes += pairs * 4;                   // gradient of the probabilities
-    bytes += pairs * 4;                   // product, probabilities after dropout
-    bytes += pairs * 32;                  // weights beside the sums
-  }
+  if (t.hasMask) bytes += (1 + ahead) * square * 4;
+  if (t.hasDropout) bytes += ahead * t.headsOfTile * t.volume * RoundUp(t.volume, 8) * 4;
+  bytes += narrow ? (t.loadAhead ? results : 1) * part * elementBytes + results * part * 4
+                  : results * part * elementBytes;
+  if (gradient) bytes += t.headsOfTile * square * 4 + 2 * pairs * 4;  // of the bias, of p, p as used
   return bytes;
+}
+
+constexpr double kBytesOfCycle = 18.5;  // of a core's share of the memory's bandwidth
+constexpr double kCopyWait = 500;       // for a copy to begin and end
+
+inline uint32_t Groups(uint32_t all, uint32_t atOnce) { return (all + atOnce - 1) / atOnce; }
+
+// Cycles of a tile by the costs that docs/kernels.md lists: repeats of the products, and a wait for
+// every barrier.
+inline double CyclesOfTile(const CuboidAttentionTiling& t, bool gradient) {
+  constexpr double kDot = 2.3, kWeighted = 2.8, kWait = 24;
+  const uint32_t chunks = Groups(t.width, kLineElements), passes = Groups(t.volume, t.rowsOfPass);
+  const double repeats = static_cast<double>(t.headsOfTile) * t.volume * t.volume * chunks;
+  const uint32_t dots = gradient ? 2 : 1, weighted = gradient ? 3 : 1;
+  uint32_t steps = 3;  // halves of a sum
+  for (uint32_t left = t.volume; left > 2; left = left > 3 ? (left + 1) / 2 | 1 : left - 1) ++steps;
+  const uint32_t lines = t.headsOfTile * t.rowsOfPass;
+  const uint32_t groupsOfDot = Groups(lines, t.productElements / (t.volume * kLineElements));
+  const uint32_t linesAtOnce =
+      std::max(1u, std::min(kLargestHeads / t.headsOfTile, t.productElements / (t.headsOfTile * t.volume * kLineElements)));
+  const uint32_t groupsOfSum = Groups(t.rowsOfPass, linesAtOnce);
+  const double barriers = passes * (16.0 + dots * chunks * (1 + groupsOfDot) + weighted * chunks * groupsOfSum * steps);
+  return repeats * (dots * kDot + weighted * kWeighted) + barriers * kWait + 150;
 }
 
 // Returns null and fills the tiling, or what is wrong with the problem.
@@ -78,7 +103,7 @@ inline const char* Plan(const Problem& p, uint32_t cores, bool gradient, CuboidA
   }
   if (t.volume > kLargestVolume) return "a cuboid has more than 64 tokens";
   if (p.width == 0 || p.width % 16 != 0) return "the width of a head is not a multiple of 16";
-  if (p.elementBytes != 2 && p.elementBytes != 4) return "the element type is neither float16 nor float32";
+  if (p.elementBytes != 2 && p.elementBytes != 4) return "the element type is neither float16, bfloat16 nor float32";
   t.heads = p.heads;
   t.width = p.width;
   t.paddedVolume = PaddedVolume(t.volume);
@@ -91,25 +116,26 @@ inline const char* Plan(const Problem& p, uint32_t cores, bool gradient, CuboidA
   for (uint32_t heads = 1; heads <= p.heads; ++heads) {
     if (p.heads % heads) continue;
     t.headsOfTile = heads;
-    const uint32_t blocks = heads * p.width * p.elementBytes / 32;
-    t.rowBlocks = blocks + (blocks % 2 == 0);  // odd: no two tokens of a repeat in one bank group
-    if (t.rowBlocks > kLargestStride || heads * p.width / 8 > kLargestStride) continue;
-    const uint32_t parts = gradient ? 4 : 3;
-    const uint32_t table = RoundUp(p.relativeRows * p.heads, 8) * 4 + t.volume * t.paddedVolume * 4;
-    t.inputBytes = std::max(parts * t.volume * t.rowBlocks * 32, table);
+    if (heads > kLargestHeads || heads * p.width / 8 > kLargestStride) continue;
+    // Products of one line a head, or the table with its indices, which are loaded through this buffer.
+    const uint32_t table = RoundUp(p.relativeRows * p.heads, 8) + t.volume * t.paddedVolume;
+    const uint32_t line = (heads | 1) * t.volume * kLineElements, least = std::max(line, RoundUp(table, kLineElements));
     for (uint32_t passes = 1; passes <= t.volume; ++passes) {
-      t.rowsOfPass = (t.volume + passes - 1) / passes;
-      // First without the second output buffer, then without the second input buffer.
-      for (uint32_t spare = 3; spare >= 1; --spare) {
-        t.inputBuffers = spare > 1 ? 2 : 1;
-        t.outputBuffers = spare > 2 ? 2 : 1;
-        if (UnifiedBufferBytes(t, p.elementBytes, gradient) > kUnifiedBuffer) continue;
-        // Work of the busiest core, with what every tile and every pass costs beside its repeats.
+      t.rowsOfPass = Groups(t.volume, passes);
+      for (uint32_t ahead = 2; ahead-- > 0;) {
+        t.loadAhead = ahead;
+        t.productElements = 0;
+        const uint32_t bytes = UnifiedBufferBytes(t, p.elementBytes, gradient);
+        if (bytes + least * 4 > kUnifiedBuffer) continue;
+        t.productElements =
+            std::min((kUnifiedBuffer - bytes) / 4 / kLineElements * kLineElements, std::max(least, ((heads * t.rowsOfPass) | 1) * t.volume * kLineElements));
+        // Work of the busiest core.
         const uint64_t tiles = uint64_t(p.batch) * cuboids * (p.heads / heads);
         const double rounds = static_cast<double>((tiles + cores - 1) / cores);
-        const double work = static_cast<double>(heads) * t.volume * t.paddedVolume * p.width / 64.0;
-        const bool waits = spare == 1 || (spare == 2 && p.elementBytes == 4);
-        const double cost = rounds * (5 * work + 500 * passes + (waits ? 1000 : 0));
+        const double copies = gradient ? 7 : 4;
+        const double copied = heads * p.width * p.elementBytes * t.volume / kBytesOfCycle;  // one of them
+        const double cost = rounds * (CyclesOfTile(t, gradient) + (ahead ? 0 : copies * (kCopyWait + copied))) +
+                            copies * copied;  // of the first and the last tile nothing hides the copies
         if (best == 0 || cost < best) {
           best = cost;
           *result = t;

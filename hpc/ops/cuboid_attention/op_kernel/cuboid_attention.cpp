@@ -17,11 +17,10 @@ class Forward : public Scores<T, 3> {
   __aicore__ inline void Init(const CuboidAttentionTiling& tiling, TPipe* pipe, GM_ADDR qkv, GM_ADDR table,
                               GM_ADDR relative, GM_ADDR mask, GM_ADDR dropout, GM_ADDR out) {
     Base::InitScores(tiling, pipe, qkv, table, relative, mask, dropout);
-    const uint32_t elements = t.volume * t.headsOfTile * t.width;
     outGm.SetGlobalBuffer((__gm__ T*)out,
                           uint64_t(t.batch) * t.grid[0] * t.grid[1] * t.grid[2] * t.heads * t.width);
-    pipe->InitBuffer(outputs, t.outputBuffers, elements * sizeof(T));
-    if constexpr (sizeof(T) < sizeof(float)) pipe->InitBuffer(outBuffer, elements * sizeof(float));
+    pipe->InitBuffer(outputs, 1, Base::partElements * sizeof(T));
+    if constexpr (Base::kNarrow) pipe->InitBuffer(outBuffer, Base::partElements * sizeof(float));
   }
 
   __aicore__ inline void Process() {
@@ -31,58 +30,45 @@ class Forward : public Scores<T, 3> {
     const uint32_t last = tiles * (AscendC::GetBlockIdx() + 1) / AscendC::GetBlockNum();
     uint32_t group = 0;
     for (uint32_t index = first; index < last; ++index) {
-      if (index == first || index / perGroup != group) {
+      const bool newGroup = index == first || index / perGroup != group;
+      if (newGroup) {
         group = index / perGroup;
         Base::LoadBias(group);
-        if (t.inputBuffers > 1) Load(group, index % perGroup);
       }
-      // With two buffers the next tile of the same group is on its way while this one is computed.
-      if (t.inputBuffers == 1) {
-        Load(group, index % perGroup);
-      } else if (index + 1 < last && (index + 1) / perGroup == group) {
-        Load(group, (index + 1) % perGroup);
+      const Tile tile = TileOf(t, group, index % perGroup);
+      if (newGroup || !t.loadAhead) Base::StartLoad(tile);
+      const LocalTensor<float> rows = Base::TakeRows(tile);
+      // The next tile of the same group is on its way while this one is computed.
+      if (t.loadAhead && index + 1 < last && (index + 1) / perGroup == group) {
+        Base::StartLoad(TileOf(t, group, (index + 1) % perGroup));
       }
-      Compute(TileOf(t, group, index % perGroup));
+      Compute(tile, rows);
     }
   }
 
  private:
-  __aicore__ inline void Load(uint32_t group, uint32_t index) {
-    LocalTensor<T> rows = Base::StartLoad(TileOf(t, group, index));
-    Base::inputs.EnQue(rows);
-  }
-
-  __aicore__ inline void Compute(const Tile& tile) {
-    LocalTensor<T> loaded = Base::inputs.template DeQue<T>();
-    Base::TakeMasks();
+  __aicore__ inline void Compute(const Tile& tile, const LocalTensor<float>& rowsOfTile) {
     LocalTensor<T> result;
-    const uint32_t elements = t.headsOfTile * t.width;
     LocalTensor<float> out;
-    if constexpr (sizeof(T) < sizeof(float)) {
+    if constexpr (Base::kNarrow) {
       out = outBuffer.template Get<float>();
     } else {
       result = outputs.template AllocTensor<T>();
       out = result;
     }
-    AscendC::Duplicate(out, 0.0f, t.volume * elements);
-    const LocalTensor<T> weights = Base::sumsBuffer.template Get<T>();
     for (uint32_t first = 0; first < t.volume; first += t.rowsOfPass) {
-      const uint32_t rows = Least(t.rowsOfPass, t.volume - first);
-      const LocalTensor<float> p = Base::Probabilities(loaded, first, rows);
+      const uint32_t rows = Least(t.rowsOfPass, t.volume - first), plane = rows * t.paddedVolume;
+      const LocalTensor<float> p = Base::Probabilities(rowsOfTile, first, rows);
       if (t.hasDropout) Base::MultiplyByDropout(p, first, rows);
-      FillWeights<T>(weights, Base::Narrow(), p, t.headsOfTile * rows * t.paddedVolume);
-      for (uint32_t j = 0; j < t.volume; ++j) {
-        AddWeightedRow<T>(t, out[first * elements], weights, rows * t.paddedVolume, j, t.paddedVolume,
-                          Base::Part(loaded, 2)[j * Base::rowElements], rows);
-        Barrier();
-      }
+      FillBlocks(Base::blocks, p, t.headsOfTile * plane);
+      WeightedRows(t, out[first * t.headsOfTile * t.width], false, Base::products, Base::blocks,
+                   rowsOfTile[2 * Base::partStride], Sums{rows, t.volume, plane, t.paddedVolume, 1});
     }
-    Base::inputs.FreeTensor(loaded);
-    Base::FreeMasks();
-    if constexpr (sizeof(T) < sizeof(float)) {
+    Base::FreeRows();
+    if constexpr (Base::kNarrow) {
       // Taken only now: the last tile's result may have been on its way out until here.
       result = outputs.template AllocTensor<T>();
-      AscendC::Cast(result, out, AscendC::RoundMode::CAST_RINT, t.volume * elements);
+      AscendC::Cast(result, out, AscendC::RoundMode::CAST_RINT, Base::partElements);
     }
     outputs.EnQue(result);
     result = outputs.template DeQue<T>();
@@ -100,6 +86,7 @@ class Forward : public Scores<T, 3> {
 extern "C" __global__ __aicore__ void cuboid_attention(GM_ADDR qkv, GM_ADDR table, GM_ADDR relative, GM_ADDR mask,
                                                        GM_ADDR dropout, GM_ADDR out, GM_ADDR workspace,
                                                        GM_ADDR tiling) {
+  KERNEL_TASK_TYPE_DEFAULT(KERNEL_TYPE_AIV_ONLY);
   REGISTER_TILING_DEFAULT(CuboidAttentionTiling);
   GET_TILING_DATA_WITH_STRUCT(CuboidAttentionTiling, data, tiling);
   AscendC::TPipe pipe;

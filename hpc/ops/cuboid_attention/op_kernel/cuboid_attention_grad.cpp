@@ -11,7 +11,7 @@ namespace cuboid {
 template <typename T>
 class Gradient : public Scores<T, 4> {
   using Base = Scores<T, 4>;
-  using Base::rowElements;
+  using Base::partElements;
   using Base::t;
 
  public:
@@ -21,19 +21,21 @@ class Gradient : public Scores<T, 4> {
                               GM_ADDR relative, GM_ADDR mask, GM_ADDR dropout, GM_ADDR dout, GM_ADDR dqkv,
                               GM_ADDR partial) {
     Base::InitScores(tiling, pipe, qkv, table, relative, mask, dropout);
-    elements = t.headsOfTile * t.width;
     square = t.volume * t.paddedVolume;
     const uint64_t cells = uint64_t(t.batch) * t.grid[0] * t.grid[1] * t.grid[2];
-    doutGm.SetGlobalBuffer((__gm__ T*)dout, cells * t.heads * t.width);
+    Base::doutGm.SetGlobalBuffer((__gm__ T*)dout, cells * t.heads * t.width);
     dqkvGm.SetGlobalBuffer((__gm__ T*)dqkv, cells * 3 * t.heads * t.width);
     partialGm.SetGlobalBuffer((__gm__ float*)partial, AscendC::GetBlockNum() * t.heads * square);
     const uint32_t pairs = t.headsOfTile * t.rowsOfPass * t.paddedVolume;
-    pipe->InitBuffer(outputs, t.outputBuffers, 3 * t.volume * elements * sizeof(T));
-    if constexpr (sizeof(T) < sizeof(float)) pipe->InitBuffer(outBuffer, 3 * t.volume * elements * sizeof(float));
+    if constexpr (Base::kNarrow) {
+      pipe->InitBuffer(outputs, t.loadAhead ? 3 : 1, partElements * sizeof(T));
+      pipe->InitBuffer(outBuffer, 3 * partElements * sizeof(float));
+    } else {
+      pipe->InitBuffer(outputs, 1, 3 * partElements * sizeof(T));
+    }
     pipe->InitBuffer(biasSums, 1, t.headsOfTile * square * sizeof(float));
     pipe->InitBuffer(slopeBuffer, pairs * sizeof(float));
-    pipe->InitBuffer(productBuffer, pairs * sizeof(float));
-    pipe->InitBuffer(weightBuffer, pairs * 32);
+    pipe->InitBuffer(usedBuffer, pairs * sizeof(float));
   }
 
   __aicore__ inline void Process() {
@@ -50,15 +52,13 @@ class Gradient : public Scores<T, 4> {
       Barrier();
       if (begin < end) {
         Base::LoadBias(group);
-        if (t.inputBuffers > 1) Load(group, begin % perGroup);
         for (uint32_t index = begin; index < end; ++index) {
-          // With two buffers the next tile is on its way while this one is computed.
-          if (t.inputBuffers == 1) {
-            Load(group, index % perGroup);
-          } else if (index + 1 < end) {
-            Load(group, (index + 1) % perGroup);
-          }
-          Compute(TileOf(t, group, index % perGroup));
+          const Tile tile = TileOf(t, group, index % perGroup);
+          if (index == begin || !t.loadAhead) Base::StartLoad(tile);
+          const LocalTensor<float> rows = Base::TakeRows(tile);
+          // The next tile is on its way while this one is computed.
+          if (t.loadAhead && index + 1 < end) Base::StartLoad(TileOf(t, group, (index + 1) % perGroup));
+          Compute(tile, rows);
         }
       }
       StoreBiasSum(group);
@@ -66,13 +66,6 @@ class Gradient : public Scores<T, 4> {
   }
 
  private:
-  __aicore__ inline void Load(uint32_t group, uint32_t index) {
-    const Tile tile = TileOf(t, group, index);
-    LocalTensor<T> rows = Base::StartLoad(tile);
-    LoadRows(t, tile, Base::Part(rows, 3), doutGm, t.heads * t.width, 0);
-    Base::inputs.EnQue(rows);
-  }
-
   __aicore__ inline void StoreBiasSum(uint32_t group) {
     biasSums.EnQue(biasSum);
     biasSum = biasSums.template DeQue<float>();
@@ -82,102 +75,92 @@ class Gradient : public Scores<T, 4> {
     biasSums.FreeTensor(biasSum);
   }
 
-  __aicore__ inline void Compute(const Tile& tile) {
-    LocalTensor<T> loaded = Base::inputs.template DeQue<T>();
-    Base::TakeMasks();
+  __aicore__ inline void Compute(const Tile& tile, const LocalTensor<float>& rowsOfTile) {
     LocalTensor<T> result;
     LocalTensor<float> out;
-    if constexpr (sizeof(T) < sizeof(float)) {
+    if constexpr (Base::kNarrow) {
       out = outBuffer.template Get<float>();
     } else {
       result = outputs.template AllocTensor<T>();
       out = result;
     }
-    const uint32_t part = t.volume * elements;
-    AscendC::Duplicate(out, 0.0f, 3 * part);
     for (uint32_t first = 0; first < t.volume; first += t.rowsOfPass) {
-      ComputePass(loaded, out, first, Least(t.rowsOfPass, t.volume - first));
+      ComputePass(rowsOfTile, out, first, Least(t.rowsOfPass, t.volume - first));
     }
-    AscendC::Muls(out, out, t.scale, 2 * part);  // of q and of k; v has no scale
-    Base::inputs.FreeTensor(loaded);
-    Base::FreeMasks();
-    if constexpr (sizeof(T) < sizeof(float)) {
+    AscendC::Muls(out, out, t.scale, 2 * partElements);  // of q and of k; v has no scale
+    Base::FreeRows();
+    if constexpr (Base::kNarrow) {
       Barrier();
-      // Taken only now: the last tile's result may have been on its way out until here.
-      result = outputs.template AllocTensor<T>();
-      AscendC::Cast(result, out, AscendC::RoundMode::CAST_RINT, 3 * part);
+      for (uint32_t part = 0; part < 3; ++part) {
+        // Taken only now: the last tile's result may have been on its way out until here.
+        result = outputs.template AllocTensor<T>();
+        AscendC::Cast(result, out[part * partElements], AscendC::RoundMode::CAST_RINT, partElements);
+        outputs.EnQue(result);
+        result = outputs.template DeQue<T>();
+        StorePart(tile, result, part);
+        outputs.FreeTensor(result);
+      }
+    } else {
+      outputs.EnQue(result);
+      result = outputs.template DeQue<T>();
+      for (uint32_t part = 0; part < 3; ++part) StorePart(tile, result[part * partElements], part);
+      outputs.FreeTensor(result);
     }
-    outputs.EnQue(result);
-    result = outputs.template DeQue<T>();
-    for (uint32_t p = 0; p < 3; ++p) {
-      StoreRows(t, tile, dqkvGm, result[p * part], 3 * t.heads * t.width, p * t.heads * t.width);
-    }
-    outputs.FreeTensor(result);
+  }
+
+  __aicore__ inline void StorePart(const Tile& tile, const LocalTensor<T>& rows, uint32_t part) {
+    StoreRows(t, tile, dqkvGm, rows, 3 * t.heads * t.width, part * t.heads * t.width);
   }
 
   // Queries first..first+rows: their dq, and their share of dk, dv and the bias.
-  __aicore__ inline void ComputePass(const LocalTensor<T>& loaded, const LocalTensor<float>& out, uint32_t first,
-                                     uint32_t rows) {
+  __aicore__ inline void ComputePass(const LocalTensor<float>& rowsOfTile, const LocalTensor<float>& out,
+                                     uint32_t first, uint32_t rows) {
     const uint32_t plane = rows * t.paddedVolume, all = t.headsOfTile * plane;
-    const uint32_t rowCount = t.headsOfTile * rows, blocks = t.paddedVolume / kFloats;
-    const LocalTensor<float> p = Base::Probabilities(loaded, first, rows);
+    const uint32_t rowCount = t.headsOfTile * rows, blocksOfRow = t.paddedVolume / kFloats;
+    const uint32_t firstRow = first * t.headsOfTile * t.width;
+    const LocalTensor<float> q = rowsOfTile[firstRow], k = rowsOfTile[Base::partStride];
+    const LocalTensor<float> v = rowsOfTile[2 * Base::partStride], dout = rowsOfTile[3 * Base::partStride + firstRow];
+    const LocalTensor<float> p = Base::Probabilities(rowsOfTile, first, rows);
     const LocalTensor<float> slope = slopeBuffer.template Get<float>();
-    RowsDotRows<T>(t, slope, Base::sumsBuffer.template Get<float>(), Base::Halves(),
-                   Base::Part(loaded, 3)[first * rowElements], Base::Part(loaded, 2), rows);
+    Base::Dot(slope, dout, v, rows);
 
-    // Weights of dv: the probabilities as the forward pass used them.
-    const LocalTensor<float> product = productBuffer.template Get<float>();
-    const LocalTensor<T> used = weightBuffer.template Get<T>();
+    // dv, with the probabilities as the forward pass used them.
+    const LocalTensor<float> used = usedBuffer.template Get<float>();
     if (t.hasDropout) {
       Base::MultiplyByDropout(slope, first, rows);
-      AscendC::Adds(product, p, 0.0f, all);
+      AscendC::Adds(used, p, 0.0f, all);
       Barrier();
-      Base::MultiplyByDropout(product, first, rows);
-      FillWeights<T>(used, Base::Narrow(), product, all);
+      Base::MultiplyByDropout(used, first, rows);
+      FillBlocks(Base::blocks, used, all);
     } else {
-      FillWeights<T>(used, Base::Narrow(), p, all);
+      FillBlocks(Base::blocks, p, all);
     }
+    const Sums overRows{t.volume, rows, plane, 1, t.paddedVolume}, overKeys{rows, t.volume, plane, t.paddedVolume, 1};
+    WeightedRows(t, out[2 * partElements], first > 0, Base::products, Base::blocks, dout, overRows);
 
     // slope = p * (dp - sum over keys of p dp), the gradient of the scores.
-    AscendC::Mul(product, p, slope, all);
+    AscendC::Mul(used, p, slope, all);
     Barrier();
     const LocalTensor<float> folded = Base::foldedBuffer.template Get<float>();
-    ReduceRows<false>(Base::rowValues, folded, product, rowCount, blocks);
-    FillBlocks<float>(folded, Base::rowValues, (rowCount + 7) / 8 * 8);
-    ApplyToRows<RowOperation::kSubtract>(slope, folded, rowCount, blocks, blocks, 1);
+    ReduceRows<false>(Base::rowValues, folded, used, rowCount, blocksOfRow);
+    FillBlocks(folded, Base::rowValues, (rowCount + 7) / 8 * 8);
+    ApplyToRows<RowOperation::kSubtract>(slope, folded, rowCount, blocksOfRow, blocksOfRow, 1);
     AscendC::Mul(slope, slope, p, all);
     Barrier();
     for (uint32_t h = 0; h < t.headsOfTile; ++h) {
       const LocalTensor<float> sum = biasSum[h * square + first * t.paddedVolume];
       AscendC::Add(sum, sum, slope[h * plane], plane);
     }
-    const LocalTensor<T> slopes = Base::sumsBuffer.template Get<T>();
-    FillWeights<T>(slopes, Base::Narrow(), slope, all);
-
-    // Three sums at a time, which do not touch each other, share a barrier.
-    const uint32_t part = t.volume * elements;
-    const uint32_t steps = t.volume > rows ? t.volume : rows;
-    for (uint32_t step = 0; step < steps; ++step) {
-      if (step < t.volume) {
-        AddWeightedRow<T>(t, out[first * elements], slopes, plane, step, t.paddedVolume,
-                          Base::Part(loaded, 1)[step * rowElements], rows);
-      }
-      if (step < rows) {
-        const uint32_t row = (first + step) * rowElements;
-        AddWeightedRow<T>(t, out[part], slopes, plane, step * t.paddedVolume, 1, Base::Part(loaded, 0)[row], t.volume);
-        AddWeightedRow<T>(t, out[2 * part], used, plane, step * t.paddedVolume, 1, Base::Part(loaded, 3)[row],
-                          t.volume);
-      }
-      Barrier();
-    }
+    FillBlocks(Base::blocks, slope, all);
+    WeightedRows(t, out[firstRow], false, Base::products, Base::blocks, k, overKeys);
+    WeightedRows(t, out[partElements], first > 0, Base::products, Base::blocks, q, overRows);
   }
 
-  uint32_t elements = 0;  // of a token's dense row of one part
-  uint32_t square = 0;    // L * Lp
-  GlobalTensor<T> doutGm, dqkvGm;
+  uint32_t square = 0;  // L * Lp
+  GlobalTensor<T> dqkvGm;
   GlobalTensor<float> partialGm;
   TQue<TPosition::VECOUT, 1> outputs, biasSums;
-  TBuf<TPosition::VECCALC> outBuffer, slopeBuffer, productBuffer, weightBuffer;
+  TBuf<TPosition::VECCALC> outBuffer, slopeBuffer, usedBuffer;
   LocalTensor<float> biasSum;
 };
 
@@ -186,6 +169,7 @@ class Gradient : public Scores<T, 4> {
 extern "C" __global__ __aicore__ void cuboid_attention_grad(GM_ADDR qkv, GM_ADDR table, GM_ADDR relative, GM_ADDR mask,
                                                             GM_ADDR dropout, GM_ADDR dout, GM_ADDR dqkv,
                                                             GM_ADDR partial, GM_ADDR workspace, GM_ADDR tiling) {
+  KERNEL_TASK_TYPE_DEFAULT(KERNEL_TYPE_AIV_ONLY);
   REGISTER_TILING_DEFAULT(CuboidAttentionTiling);
   GET_TILING_DATA_WITH_STRUCT(CuboidAttentionTiling, data, tiling);
   AscendC::TPipe pipe;

@@ -1,9 +1,9 @@
-// The products of attention on the vector unit.
+// The products of attention on the vector unit, in float.
 //
-// A vector repeat multiplies 64 pairs of elements. Rows dot rows: one block of a query (a block is 8
-// floats or 16 halves) meets the same block of several keys, the running sums keep one block a pair,
-// and the sum within the block is taken once at the end. Weights times rows: the weight fills a block
-// and meets a row of up to 64 elements. Sums are float; half operands go to float sums without a cast.
+// A vector repeat multiplies 64 pairs of elements. Rows dot rows: a query meets 64 elements of every
+// key, `BlockReduceSum` leaves 8 sums a pair and then one. Weights times rows: a block full of the
+// weight meets 64 elements of a row; the products are added by halves. Multiplying and adding apart
+// takes four cycles a repeat where `MulAddDst` takes six (docs/kernels.md).
 #ifndef CUBOID_ATTENTION_PRODUCTS_H_
 #define CUBOID_ATTENTION_PRODUCTS_H_
 
@@ -12,85 +12,120 @@
 
 namespace cuboid {
 
-template <typename T>
-struct Packing {
-  static constexpr uint32_t kPerBlock = 32 / sizeof(T);       // elements of T in a block
-  static constexpr uint32_t kKeys = kRepeatFloats / kPerBlock;  // keys of a repeat
-  static constexpr uint32_t kSumBlocks = kPerBlock / kFloats;   // float blocks of a pair's sums
-};
+constexpr uint32_t kMaxLines = 31;  // a line of products is 8 blocks, a stride at most 255
+
+// Elements of a repeat that are used for columns d..d+64 of a head. The products of the others become 0.
+__aicore__ inline uint32_t BeginColumns(const CuboidAttentionTiling& t, const LocalTensor<float>& products,
+                                        uint32_t d, uint32_t count) {
+  const uint32_t used = Least(kRepeatFloats, t.width - d);
+  if (used < kRepeatFloats) {
+    AscendC::Duplicate(products, 0.0f, count);
+    Barrier();
+  }
+  return used;
+}
 
 // scores[h][i][j] = sum_d a[i][h][d] b[j][h][d] for `rows` rows of a and all L of b; float [h, rows, Lp].
-// The padding of a row of scores becomes 0. `sums` holds kPerBlock floats a pair, `halves` two.
-template <typename T>
+// `blockSums` holds a block a pair; its blocks of the padding are 0 and stay so. `other` is as large as
+// scores, and used where a head is wider than 64.
 __aicore__ inline void RowsDotRows(const CuboidAttentionTiling& t, const LocalTensor<float>& scores,
-                                   const LocalTensor<float>& sums, const LocalTensor<float>& halves,
-                                   const LocalTensor<T>& a, const LocalTensor<T>& b, uint32_t rows) {
-  using P = Packing<T>;
-  const uint32_t rowElements = t.rowBlocks * P::kPerBlock;
-  const uint32_t pairs = t.headsOfTile * rows * t.paddedVolume;
-  AscendC::Duplicate(sums, 0.0f, pairs * P::kPerBlock);
-  Barrier();
-  const AscendC::BinaryRepeatParams strides(1, 0, t.rowBlocks, t.paddedVolume * P::kSumBlocks, t.rowBlocks, 0);
-  for (uint32_t d = 0; d < t.width; d += P::kPerBlock) {
-    for (uint32_t h = 0; h < t.headsOfTile; ++h) {
-      for (uint32_t j = 0; j < t.volume; j += P::kKeys) {
-        const uint32_t keys = Least(P::kKeys, t.volume - j);
-        AscendC::MulAddDst<float, T>(sums[(h * rows * t.paddedVolume + j) * P::kPerBlock], a[h * t.width + d],
-                                     b[j * rowElements + h * t.width + d], keys * P::kPerBlock, rows, strides);
+                                   const LocalTensor<float>& other, const LocalTensor<float>& products,
+                                   const LocalTensor<float>& blockSums, const LocalTensor<float>& a,
+                                   const LocalTensor<float>& b, uint32_t rows) {
+  const uint32_t rowElements = t.headsOfTile * t.width, lines = t.headsOfTile * rows;
+  const uint32_t lineElements = t.volume * kRepeatFloats, atOnce = t.productElements / lineElements;
+  const AscendC::BinaryRepeatParams strides(1, 1, 1, 8, 0, rowElements / kFloats);
+  for (uint32_t d = 0; d < t.width; d += kRepeatFloats) {
+    for (uint32_t first = 0; first < lines; first += atOnce) {
+      const uint32_t end = Least(lines, first + atOnce);
+      const uint32_t used = BeginColumns(t, products, d, (end - first) * lineElements);
+      for (uint32_t line = first; line < end; ++line) {
+        const uint32_t h = line / rows, i = line % rows;
+        AscendC::Mul(products[(line - first) * lineElements], a[i * rowElements + h * t.width + d],
+                     b[h * t.width + d], used, t.volume, strides);
+      }
+      Barrier();
+      for (uint32_t line = first; line < end; ++line) {
+        AscendC::BlockReduceSum<float>(blockSums[line * t.paddedVolume * kFloats],
+                                       products[(line - first) * lineElements], t.volume, kRepeatFloats, 1, 1, 8);
       }
     }
     Barrier();
-  }
-  // Sum each block; a pair of halves leaves two blocks, whose sums are then added.
-  const LocalTensor<float> blockSums = P::kSumBlocks == 1 ? scores : halves;
-  const uint32_t repeats = pairs * P::kSumBlocks / 8;
-  for (uint32_t done = 0; done < repeats; done += kMaxRepeat) {
-    AscendC::BlockReduceSum<float>(blockSums[done * 8], sums[done * kRepeatFloats], Least(kMaxRepeat, repeats - done),
-                                   64, 1, 1, 8);
+    const uint32_t repeats = lines * t.paddedVolume / 8;
+    const LocalTensor<float> sums = d == 0 ? scores : other;
+    for (uint32_t done = 0; done < repeats; done += kMaxRepeat) {
+      AscendC::BlockReduceSum<float>(sums[done * 8], blockSums[done * kRepeatFloats],
+                                     Least(kMaxRepeat, repeats - done), kRepeatFloats, 1, 1, 8);
+    }
+    if (d > 0) {
+      Barrier();
+      AscendC::Add(scores, scores, other, lines * t.paddedVolume);
+    }
   }
   Barrier();
-  if constexpr (P::kSumBlocks == 2) {
-    const uint32_t whole = 2 * pairs / kRepeatFloats;
-    for (uint32_t done = 0; done < whole; done += kMaxRepeat) {
-      AscendC::PairReduceSum<float>(scores[done * 32], halves[done * kRepeatFloats], Least(kMaxRepeat, whole - done),
-                                    64, 1, 1, 8);
-    }
-    if (2 * pairs % kRepeatFloats) {
-      AscendC::PairReduceSum<float>(scores[whole * 32], halves[whole * kRepeatFloats], 1, 2 * pairs % kRepeatFloats, 1,
-                                    1, 8);
-    }
-    Barrier();
-  }
 }
 
-// Adds to out[first + r][h] for r < repeats the products weight * row, in pieces of 64 elements:
-// the weight of repeat r is the block weights[h * headStride + start + r * step], the row is the same.
-// `out` is dense [L, heads of the tile * width] float.
-template <typename T>
-__aicore__ inline void AddWeightedRow(const CuboidAttentionTiling& t, const LocalTensor<float>& out,
-                                      const LocalTensor<T>& weights, uint32_t headStride, uint32_t start,
-                                      uint32_t step, const LocalTensor<T>& row, uint32_t repeats) {
-  constexpr uint32_t kPerBlock = Packing<T>::kPerBlock;
-  const AscendC::BinaryRepeatParams strides(1, 0, 1, t.headsOfTile * t.width / kFloats, step, 0);
-  for (uint32_t h = 0; h < t.headsOfTile; ++h) {
-    for (uint32_t d = 0; d < t.width; d += kRepeatFloats) {
-      AscendC::MulAddDst<float, T>(out[h * t.width + d], weights[(h * headStride + start) * kPerBlock],
-                                   row[h * t.width + d], Least(kRepeatFloats, t.width - d), repeats, strides);
+// What WeightedRows adds up: the block of the weight of term s in sum o of head h is
+// h * headStride + o * sumStep + s * termStep.
+struct Sums {
+  uint32_t sums;
+  uint32_t terms;
+  uint32_t headStride;
+  uint32_t sumStep;
+  uint32_t termStep;
+};
+
+// out[o][h] = sum_s weight(h, o, s) * rows[s][h], or that added to out. Both are dense
+// [.., heads of the tile * width].
+__aicore__ inline void WeightedRows(const CuboidAttentionTiling& t, const LocalTensor<float>& out, bool added,
+                                    const LocalTensor<float>& products, const LocalTensor<float>& weights,
+                                    const LocalTensor<float>& rows, const Sums& sums) {
+  const uint32_t rowElements = t.headsOfTile * t.width, rowBlocks = rowElements / kFloats;
+  // Lines of products of a term: as many as a stride can step over and the buffer holds.
+  const uint32_t most = Least(kMaxLines, ((t.productElements / (sums.terms * kRepeatFloats) + 1) / 2 * 2) - 1);
+  const uint32_t atOnce = Least(most / t.headsOfTile, sums.sums);
+  for (uint32_t d = 0; d < t.width; d += kRepeatFloats) {
+    for (uint32_t first = 0; first < sums.sums; first += atOnce) {
+      const uint32_t count = Least(atOnce, sums.sums - first), lines = t.headsOfTile * count;
+      const uint32_t term = (lines | 1) * kRepeatFloats;  // an odd number of half bank rows, see below
+      const uint32_t used = BeginColumns(t, products, d, sums.terms * term);
+      const AscendC::BinaryRepeatParams strides(1, 1, 0, term / kFloats, rowBlocks, sums.termStep);
+      for (uint32_t h = 0; h < t.headsOfTile; ++h) {
+        for (uint32_t o = 0; o < count; ++o) {
+          AscendC::Mul(products[(h * count + o) * kRepeatFloats], rows[h * t.width + d],
+                       weights[(h * sums.headStride + (first + o) * sums.sumStep) * kFloats], used, sums.terms,
+                       strides);
+        }
+      }
+      Barrier();
+      // The upper half is added to the lower one, an odd number of terms away, so that the two are read
+      // from different bank groups. The last addition goes to its place.
+      uint32_t left = sums.terms;
+      while (left > (added ? 1 : 2)) {
+        const uint32_t away = left > 3 ? (left + 1) / 2 | 1 : left - 1;
+        for (uint32_t s = away; s < left; ++s) {
+          AscendC::Add(products[(s - away) * term], products[(s - away) * term], products[s * term], kRepeatFloats,
+                       lines, AscendC::BinaryRepeatParams(1, 1, 1, 8, 8, 8));
+        }
+        Barrier();
+        left = away;
+      }
+      for (uint32_t h = 0; h < t.headsOfTile; ++h) {
+        const LocalTensor<float> target = out[first * rowElements + h * t.width + d];
+        const LocalTensor<float> sum = products[h * count * kRepeatFloats];
+        if (added) {
+          AscendC::Add(target, target, sum, used, count,
+                       AscendC::BinaryRepeatParams(1, 1, 1, rowBlocks, rowBlocks, 8));
+        } else if (left == 2) {
+          AscendC::Add(target, sum, products[term + h * count * kRepeatFloats], used, count,
+                       AscendC::BinaryRepeatParams(1, 1, 1, rowBlocks, 8, 8));
+        } else {
+          AscendC::Adds(target, sum, 0.0f, used, count, AscendC::UnaryRepeatParams(1, 1, rowBlocks, 8));
+        }
+      }
     }
   }
-}
-
-// blocks[e] = a block full of values[e], as elements of T. `narrow` is scratch for the narrowed values.
-template <typename T>
-__aicore__ inline void FillWeights(const LocalTensor<T>& blocks, const LocalTensor<T>& narrow,
-                                   const LocalTensor<float>& values, uint32_t count) {
-  if constexpr (sizeof(T) == sizeof(float)) {
-    FillBlocks<T>(blocks, values, count);
-  } else {
-    AscendC::Cast(narrow, values, AscendC::RoundMode::CAST_RINT, count);
-    Barrier();
-    FillBlocks<T>(blocks, narrow, count);
-  }
+  Barrier();
 }
 
 }  // namespace cuboid

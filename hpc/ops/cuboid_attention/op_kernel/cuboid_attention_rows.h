@@ -10,6 +10,7 @@ using AscendC::LocalTensor;
 
 constexpr uint32_t kFloats = 8;        // of a block
 constexpr uint32_t kRepeatFloats = 64; // of a repeat
+constexpr uint32_t kBankRowFloats = 128;  // one block of each of the 16 bank groups
 constexpr uint32_t kMaxRepeat = 248;   // below the limit of 255, and whole blocks of 8
 
 __aicore__ inline void Barrier() { AscendC::PipeBarrier<PIPE_V>(); }
@@ -76,12 +77,10 @@ __aicore__ inline void ReduceRows(const LocalTensor<float>& result, const LocalT
 }
 
 // blocks[e] = a block full of values[e]. `count` is a multiple of 8.
-template <typename T>
-__aicore__ inline void FillBlocks(const LocalTensor<T>& blocks, const LocalTensor<T>& values, uint32_t count) {
-  constexpr uint32_t kPerBlock = 32 / sizeof(T);
+__aicore__ inline void FillBlocks(const LocalTensor<float>& blocks, const LocalTensor<float>& values, uint32_t count) {
   for (uint32_t done = 0; done < count; done += kMaxRepeat * 8) {
     const uint32_t repeats = Least(kMaxRepeat, (count - done) / 8);
-    AscendC::Brcb(blocks[done * kPerBlock], values[done], repeats, AscendC::BrcbRepeatParams(1, 8));
+    AscendC::Brcb(blocks[done * kFloats], values[done], repeats, AscendC::BrcbRepeatParams(1, 8));
   }
   Barrier();
 }

@@ -77,23 +77,23 @@ class TileRuns {
   uint64_t axisStride[3];
 };
 
-// Rows of one part (q, k, v or a gradient) of the tile's heads: grid -> unified buffer.
-// `cellElements` is what one cell holds in global memory, `partOffset` where the part begins in it.
+// Rows of one part (q, k, v or a gradient) of the tile's heads: grid -> unified buffer, where they
+// are dense [L, heads of the tile * width]. `cellElements` is what one cell holds in global memory,
+// `partOffset` where the part begins in it.
 template <typename T>
 __aicore__ inline void LoadRows(const CuboidAttentionTiling& t, const Tile& tile, const AscendC::LocalTensor<T>& rows,
                                 const AscendC::GlobalTensor<T>& grid, uint32_t cellElements, uint32_t partOffset) {
   const uint64_t cells = uint64_t(t.grid[0]) * t.grid[1] * t.grid[2];
   const uint32_t elements = t.headsOfTile * t.width;
-  const uint32_t rowElements = t.rowBlocks * 32 / sizeof(T);
   const uint32_t bytes = elements * sizeof(T);
+  const AscendC::DataCopyPadExtParams<T> noPadding;
   TileRuns run(t, tile);
   while (run.Next()) {
     const uint64_t from =
         (tile.sample * cells + run.firstCell) * cellElements + partOffset + tile.firstHead * t.width;
     const uint32_t gap = run.tokens > 1 ? run.cellStride * cellElements * sizeof(T) - bytes : 0;
-    AscendC::DataCopyPad(rows[run.firstToken * rowElements], grid[from],
-                         AscendC::DataCopyExtParams(run.tokens, bytes, gap, t.rowBlocks - bytes / 32, 0),
-                         AscendC::DataCopyPadExtParams<T>(false, 0, 0, T(0)));
+    AscendC::DataCopyPad(rows[run.firstToken * elements], grid[from],
+                         AscendC::DataCopyExtParams(run.tokens, bytes, gap, 0, 0), noPadding);
   }
 }
 

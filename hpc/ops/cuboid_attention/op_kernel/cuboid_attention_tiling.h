@@ -15,19 +15,17 @@ struct CuboidAttentionTiling {
   uint32_t tokenStep[3];  // cells from a token to the next: 1 local, count dilated
   uint32_t blockStep[3];  // cells from a cuboid to the next: block local, 1 dilated
   uint32_t heads;
-  uint32_t width;          // of a head
-  uint32_t volume;         // L
-  uint32_t paddedVolume;   // Lp
-  uint32_t relativeRows;   // rows of the bias table
-  uint32_t headsOfTile;    // heads that a tile takes together; divides heads
-  uint32_t rowsOfPass;     // queries whose scores are in the unified buffer at a time
-  uint32_t rowBlocks;      // 32-byte blocks from a token to the next in the unified buffer; odd
-  uint32_t inputBytes;     // of one input buffer
-  uint32_t inputBuffers;   // 2, or 1 where two do not fit: then nothing is loaded ahead
-  uint32_t outputBuffers;  // 1 or 2
+  uint32_t width;            // of a head
+  uint32_t volume;           // L
+  uint32_t paddedVolume;     // Lp
+  uint32_t relativeRows;     // rows of the bias table
+  uint32_t headsOfTile;      // heads that a tile takes together; divides heads
+  uint32_t rowsOfPass;       // queries whose scores are in the unified buffer at a time
+  uint32_t productElements;  // floats of the buffer of products
+  uint32_t loadAhead;        // whether the next tile is loaded while one is computed
   uint32_t hasMask;
   uint32_t hasDropout;
-  float scale;             // of q
+  float scale;               // of q
 };
 
 #endif  // CUBOID_ATTENTION_TILING_H_

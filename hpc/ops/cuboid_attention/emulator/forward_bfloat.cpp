@@ -1,0 +1,4 @@
+// The forward kernel for elements of type half.
+#define KERNEL_TYPE bfloat16_t
+#define SUFFIX bfloat
+#include "forward_entry.h"
