@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from hpc.errors import UserError
 from hpc.monitor.board import Board
 from hpc.runtime import Runtime
 from prediff.config import Config
@@ -18,7 +19,7 @@ from prediff.pictures.score_plots import score_figures
 from prediff.stages.compare_runs import SCOREBOARD
 from prediff.stages.evaluate_baselines import Baselines
 from prediff.stages.forecast import TestCase, chosen_cases, provenance
-from prediff.stages.forecast_file import read_forecast
+from prediff.stages.forecast_file import is_forecast_of, read_forecast
 from prediff.stages.guidance import system_name
 from prediff.stages.guidance_response import forecast_intensities, intensity_figure
 from prediff.stages.open_data import open_split
@@ -36,7 +37,7 @@ def evaluate(folder: RunFolder, config: Config, runtime: Runtime) -> None:
     """Score the run's forecasts and draw them; ranks share the cases, rank 0 writes.
 
     Raises:
-        UserError: no forecasts, no test data, or data that the protocol cannot use.
+        UserError: no forecasts or older ones, no test data, or data that the protocol cannot use.
     """
     protocol = protocol_named(config.evaluate.protocol)
     with open_split(folder, config, "test") as windows:
@@ -50,6 +51,7 @@ def evaluate(folder: RunFolder, config: Config, runtime: Runtime) -> None:
             cadence_minutes=minutes,
             first_time=min(case.case.init_time for case in cases).isoformat(),
         )
+        _refuse_other_forecasts(folder, config, cases)
         leads = [minutes * (1 + lead) for lead in range(config.data.forecast_frames)]
         board = Scoreboard(lead_minutes=leads, protocol=protocol)
         baselines = Baselines(folder, config)
@@ -67,6 +69,17 @@ def evaluate(folder: RunFolder, config: Config, runtime: Runtime) -> None:
         write_scores(tables, folder.evaluation)
         _draw(folder, config, windows, cases[:PICTURED_CASES], tables, leads, baselines)
         _write_whole(folder.evaluation / MADE_FROM, json.dumps(_made_from(folder, config)))
+
+
+def _refuse_other_forecasts(folder: RunFolder, config: Config, cases: list[TestCase]) -> None:
+    made_by = provenance(folder, config)
+    for case in cases:
+        path = case.path(folder)
+        if not is_forecast_of(path, case.case, made_by):
+            what = "is of other weights or settings" if path.exists() else "is missing"
+            raise UserError(
+                f"forecast {path} {what}: run `prediff forecast --name {folder.name}` first"
+            )
 
 
 def is_evaluated(folder: RunFolder, config: Config) -> bool:

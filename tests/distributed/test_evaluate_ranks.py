@@ -87,6 +87,7 @@ def test_two_ranks_give_every_score_to_the_last_bit(run, alone, monkeypatch):
     [
         (["--protocol", "prediff2023"], "protocol 'prediff2023' needs context_frames = 7"),
         (["--protocol", "prediff2024"], "did you mean 'prediff2023'"),
+        (["--set", "forecast.steps=3"], "is of other weights or settings: run `prediff forecast"),
         (["--baseline", "luck"], "baselines"),
         (["--baseline", "persistence", "--baseline", "persistence"], "names one twice"),
     ],
