@@ -15,6 +15,7 @@ from prediff.data.catalog import CATALOG_NAME, Event, read_vil_rows
 from prediff.data.sevir import VilReader
 from prediff.data.vil import water_to_vil
 from prediff.stages.forecast_file import CODE, MASS, centred_grid
+from prediff.stages.forecast_projection import GRID_MAPPING, event_grid
 
 SEVIR_MISSING = 255
 """SEVIR's code of a missing pixel; valid ones end at 254."""
@@ -208,15 +209,20 @@ def _read_sevir(path: Path, wanted: str | None) -> xr.DataArray:
     start = np.datetime64(event.time, "ns")
     minutes = np.array(event.frame_minutes(frames))
     values = np.where(raw == SEVIR_MISSING, np.nan, raw).astype(np.float32)
-    return xr.DataArray(
+    pixel = event.width_metres / width
+    grid = event_grid(root, event.id, height=height, width=width, pixel_metres=pixel)
+    found = xr.DataArray(
         values,
         dims=("time", "y", "x"),
         coords={
             "time": start + minutes.astype("timedelta64[m]").astype("timedelta64[ns]"),
-            **centred_grid(height=height, width=width, pixel_metres=event.width_metres / width),
+            **(grid or centred_grid(height=height, width=width, pixel_metres=pixel)),
         },
         name=CODE,
     )
+    if grid is not None:
+        found.encoding["grid_mapping"] = GRID_MAPPING
+    return found
 
 
 def _chosen_event(events: list[Event], wanted: str | None, path: Path) -> Event:

@@ -18,6 +18,7 @@ from prediff.stages.forecast_context import (
     fit_to_size,
 )
 from prediff.stages.forecast_input import read_frames, read_newest_frames
+from prediff.stages.forecast_projection import lambert_azimuthal_equal_area
 
 MINI = Path(__file__).parents[1] / "data" / "sevirlr_mini"
 
@@ -113,6 +114,29 @@ def test_an_event_of_a_sevir_tree_has_the_times_of_its_catalog(sevir):
     assert check_cadence(found, trained=10, place="x") == 10
     assert found["x"].values[1] - found["x"].values[0] == 384_000 / raw.shape[2]
     np.testing.assert_array_equal(read_frames(file, event="0"), found)
+
+
+def test_the_projection_is_that_of_the_manuals_example():
+    place = {"latitude": -20, "longitude": 100, "origin": (40, -100), "radius": 3.0}
+    found = lambert_azimuthal_equal_area(**place)
+    assert found == pytest.approx((-4.2339303, 4.0257775), abs=1e-6)
+
+
+def test_an_event_lies_where_its_catalog_says(sevir):
+    root, file = sevir
+    catalog = root / "CATALOG.csv"
+    catalog.write_text(catalog.read_text().replace("+lon_0=-98", "+lon_0=-98 +a=6370997.0"))
+    found = read_frames(file, event="R000")
+    corner = lambert_azimuthal_equal_area(
+        latitude=30, longitude=-100, origin=(38, -98), radius=6370997
+    )
+    pixel = 384_000 / found.sizes["x"]
+    assert found["x"].values[0] == pytest.approx(corner[0] + pixel / 2)
+    assert found["y"].values[0] == pytest.approx(corner[1] + pixel / 2)
+    assert np.diff(found["y"].values) == pytest.approx(pixel)
+    assert found[found.encoding["grid_mapping"]].attrs["earth_radius"] == 6370997
+    catalog.write_text(catalog.read_text().replace("+proj=laea", "+proj=stere"))
+    assert "grid_mapping" not in read_frames(file, event="R000").encoding
 
 
 def test_missing_pixels_of_sevir_are_missing(sevir):
