@@ -37,7 +37,7 @@ def slower(
 ) -> dict[str, float]:
     """Return by how much what is slower in every turn is slower: 0.5 for half as long again.
 
-    Noise slows some turns; a change slows all of them. So the best new ratio of a benchmark is
+    Noise moves some turns; a change moves all of them. So the best new ratio of a benchmark is
     compared with the worst old one.
     """
     found = {}
@@ -113,7 +113,7 @@ def _show(old: Sequence[Ratios], new: Sequence[Ratios], worse: Mapping[str, floa
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--against", help="a commit; without it the stored ratios")
-    parser.add_argument("--turns", type=int, default=2, help="of each commit")
+    parser.add_argument("--turns", type=int, default=3, help="of each commit")
     parser.add_argument("--tolerance", type=float, default=TOLERANCE)
     parser.add_argument("--only", help="names of benchmarks, by commas")
     parser.add_argument("--store", action="store_true", help="renew the stored ratios")

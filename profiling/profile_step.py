@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from hpc.data.order import SampleOrder
+from hpc.goodput import read_goodput
 from hpc.mesh import Mesh, make_mesh
 from hpc.monitor.board import Board
 from hpc.runtime import Runtime
@@ -105,9 +106,15 @@ def profile_stage(
     ((stage, mesh, ranks),) = found
     if not runtime.is_first:
         return None
-    samples = settings.global_batch // mesh.data // accumulation(settings, data_ranks=mesh.data)
+    parts = accumulation(settings, data_ranks=mesh.data)
     with output_to(folder / "traces" / "output.log"):
-        modules = _modules(name, config, samples=samples, rank=ranks[0])
+        modules = _modules(
+            name,
+            config,
+            samples=settings.global_batch // mesh.data // parts,
+            parts=parts,
+            rank=ranks[0],
+        )
     report = Report(
         name=folder.name,
         stage=name,
@@ -119,6 +126,7 @@ def profile_stage(
         peaks=device_peaks(ranks=mesh.size, hosts=len({rank.host for rank in ranks})),
         ranks=tuple(ranks),
         modules=modules,
+        goodput={} if run is None else _goodput(run.path / name),
     )
     report = report.model_copy(update={"losses": find_losses(report)})
     write_report(folder, report)
@@ -128,15 +136,23 @@ def profile_stage(
 
 
 def _modules(
-    name: str, config: Config, *, samples: int, rank: RankProfile
+    name: str, config: Config, *, samples: int, parts: int, rank: RankProfile
 ) -> tuple[ModuleWork, ...]:
-    """Return each module's products in a forward pass, and how long all its operators took."""
+    """Return each module's products in a step's forward passes, and how long its operators took.
+
+    Args:
+        name: of the stage.
+        config: of the network.
+        samples: of a micro-batch.
+        parts: micro-batches of a step on a rank.
+        rank: who timed the operators.
+    """
     products = count_products(*forward_pass(name, config, samples=samples))
     sums: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0, 0.0])
     for product in products:
         entry = sums[product.module.removesuffix(".reference")]
-        entry[0] += product.operations
-        entry[1] += product.bytes
+        entry[0] += parts * product.operations
+        entry[1] += parts * product.bytes
     for operator in rank.operators:
         if operator.phase == "forward":
             sums[_counted_name(operator.module, sums)][2] += operator.seconds
@@ -154,6 +170,12 @@ def _counted_name(module: str, names: Container[str]) -> str:
     return below if below in names else own
 
 
+def _goodput(folder: Path) -> dict[str, float]:
+    found = read_goodput(folder)
+    seconds = {category: value for category, value in found.seconds.items() if value}
+    return seconds | ({"lost to restarts": found.lost} if found.lost else {})
+
+
 def _to_board(folder: Path, report: Report) -> None:
     mean = report.ranks[0].typical()
     values = {
@@ -169,8 +191,9 @@ def _to_board(folder: Path, report: Report) -> None:
 
 
 if __name__ == "__main__":
-    import typer
+    import sys
 
-    from prediff.commands.profile import profile
+    from prediff.cli import main
 
-    typer.run(profile)
+    sys.argv.insert(1, "profile")
+    main()

@@ -67,7 +67,7 @@ class Peaks(_Part):
 
 
 class ModuleWork(_Part):
-    """One module in one forward pass of one rank's micro-batch; norms and such have no products."""
+    """One module in a step's forward passes on one rank; norms and such have no products."""
 
     module: str
     operations: float
@@ -129,6 +129,8 @@ class Report(_Part):
     ranks: tuple[RankProfile, ...]
     modules: tuple[ModuleWork, ...]
     losses: tuple[Loss, ...] = ()
+    goodput: dict[str, float] = {}
+    """Seconds by category of the run's stage so far, over all its starts; empty without a run."""
 
     @property
     def step_seconds(self) -> float:

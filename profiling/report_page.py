@@ -12,6 +12,7 @@ from profiling.record import PARTS, ModuleWork, Report
 from profiling.report_pictures import memory_figure, parts_figure, roofline_figure
 
 LARGEST = 3
+STARTING = ("install", "import", "compile")
 ROWS = 20
 MEANING = {
     "compute": "operators of the compiled graphs",
@@ -84,6 +85,7 @@ def _body(title: str, report: Report) -> Iterator[str]:
             figure_to_png(figure), "png", "memory", "Allocated from MindSpore's pool."
         )
     yield from _compilation(report)
+    yield from _goodput(report)
     yield "<h2>Machine</h2>"
     peaks = report.peaks
     facts = {
@@ -103,6 +105,25 @@ def _compilation(report: Report) -> Iterator[str]:
     if longest.compile_phases:
         rows = [[phase, f"{seconds:.2f}"] for phase, seconds in longest.compile_phases.items()]
         yield _table(["phase", "s"], rows)
+
+
+def _goodput(report: Report) -> Iterator[str]:
+    """Yield where the run's time went outside of the profile."""
+    if not report.goodput:
+        return
+    total = sum(report.goodput.values())
+    started = sum(report.goodput.get(category, 0.0) for category in STARTING)
+    steps = report.goodput.get("step", 0.0)
+    yield "<h2>The run so far</h2>"
+    yield (
+        f"<p>{steps / total:.0%} of this stage's {total:.0f} s passed in compiled steps; "
+        f"{steps / max(total - started, 1e-9):.0%} of what came after starting and compiling.</p>"
+    )
+    rows = [
+        [name.replace("_", " "), f"{seconds:.1f}", f"{seconds / total:.1%}"]
+        for name, seconds in report.goodput.items()
+    ]
+    yield _table(["", "s", "share"], rows)
 
 
 def _parts_table(report: Report) -> str:

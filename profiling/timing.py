@@ -31,12 +31,14 @@ def median_seconds(call: Callable[..., Any], *arguments: Any, runs: int, warm_up
 def ratio_of(
     one: Callable[[], Any], other: Callable[[], Any], *, rounds: int, warm_up: int = 1
 ) -> float:
-    """Return the median of the time of `one` over that of `other`, which take turns.
+    """Return the shortest time of `one` over that of `other`, which take turns.
 
-    Load on the machine that lasts longer than a turn hits both alike.
+    Other load only ever lengthens a call, so the shortest of many is the least disturbed one.
     """
-    ratios = []
-    for _ in range(warm_up + rounds):
-        first, second = (median_seconds(call, runs=1, warm_up=0) for call in (one, other))
-        ratios.append(first / second)
-    return median(ratios[warm_up:])
+    shortest = [float("inf"), float("inf")]
+    for number in range(warm_up + rounds):
+        for side, call in enumerate((one, other)):
+            seconds = median_seconds(call, runs=1, warm_up=0)
+            if number >= warm_up:
+                shortest[side] = min(shortest[side], seconds)
+    return shortest[0] / shortest[1]

@@ -1,6 +1,6 @@
 """Ratios that a change must not make worse: each operator over a plain one of the same size.
 
-    python -m profiling.benchmarks.ratios [--rounds 9] [--only linear,gelu] [--json FILE]
+    python -m profiling.benchmarks.ratios [--rounds 25] [--only linear,gelu] [--json FILE]
 
 Both sides of a ratio take turns in one process, so that a slow or busy machine slows both. Lower is
 better. `profiling/guard.py` compares the ratios of two commits.
@@ -161,7 +161,7 @@ def measure(names: list[str], *, rounds: int) -> dict[str, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--rounds", type=int, default=25)
     parser.add_argument("--only", default=",".join(BENCHMARKS), help="names, by commas")
     parser.add_argument("--json", type=Path, help="write the ratios there")
     options = parser.parse_args()

@@ -90,11 +90,14 @@ def slowed(rank, *, by: float, part: str):
 
 def test_the_report_survives_its_file_and_its_page_is_self_contained(quiet, tmp_path):
     report = report_of([quiet, slowed(quiet, by=2.0, part="compute")])
+    seconds = {"compile": 50.0, "step": 40.0, "validation": 10.0}
+    report = report.model_copy(update={"goodput": seconds})
     write_report(tmp_path, report)
     assert read_report(tmp_path) == report
     write_page(tmp_path / "index.html", report)
     page = (tmp_path / "index.html").read_text()
     assert "slow rank" in page
+    assert "40% of this stage's 100 s passed in compiled steps; 80% of what came after" in page
     assert page.count("data:image/png;base64,") >= 3
     assert "<script" not in page
     assert "http" not in page.replace("http://www.w3.org", "")
