@@ -26,6 +26,7 @@ _COLUMNS = {
     "duration": ("Duration(us)", "Task Duration(us)"),
 }
 COLLECTIVES = re.compile(r"All(Reduce|Gather|ToAll)|ReduceScatter|Broadcast$|Send|Receive|hcom_")
+UPDATE = re.compile(r"/update-|/pack-|AdamW")
 _WRAPPERS = {"Default", "Gradients", "recompute_Default", "gradients", "loss", "whole"}
 
 
@@ -56,7 +57,9 @@ class Execution:
             return "eager"
         if "Grad_" in self.name or self.name.startswith(("Gradients/", "recompute_")):
             return "backward"
-        return "update" if "/update-" in self.name or "AdamW" in self.name else "forward"
+        if self.name.startswith("Expand/"):
+            return "backward" if "Grad" in self.name else "expanded"
+        return "update" if UPDATE.search(self.name) else "forward"
 
     @property
     def module(self) -> str:
@@ -64,7 +67,7 @@ class Execution:
         scopes = [scope.rsplit("-", 1)[0] for scope in self.name.split("/")[:-1]]
         while scopes and scopes[0] in _WRAPPERS:
             scopes.pop(0)
-        return ".".join(scope for scope in scopes if not scope.startswith("Grad_"))
+        return ".".join(scope for scope in scopes if not scope.startswith("Grad_")) or "loss"
 
 
 def read_executions(folder: Path) -> list[Execution]:

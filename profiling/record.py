@@ -47,7 +47,8 @@ class OperatorTime(_Part):
     module: str
     kind: str
     phase: str
-    """``forward``, ``backward``, ``update`` or ``eager``."""
+    """``forward``, ``backward``, ``update``, ``eager``, or ``expanded``: parts of an operator that
+    MindSpore made of a larger one, forward or backward."""
     calls: float
     seconds: float
 

@@ -46,6 +46,10 @@ def test_the_names_of_operators_tell_module_phase_and_kind():
     update = Execution("Default/update-_Update/optimizer-AdamW/Assign-op3", 0, 1)
     assert update.phase == "update"
     assert Execution("Sin", 0, 1).phase == "eager"
+    assert Execution("Expand/_SumExt/ReduceSum-op1", 0, 1).phase == "expanded"
+    assert Execution("Expand/_SiLUGrad/Mul-op1", 0, 1).phase == "backward"
+    loss = Execution("Default/gradients-_Gradients/loss-DiffusionLoss/Add-op1", 0, 1)
+    assert (loss.module, loss.phase) == ("loss", "forward")
 
 
 def test_the_profilers_files_of_a_cpu_run_are_read(tmp_path):
