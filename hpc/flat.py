@@ -23,6 +23,8 @@ class FlatLayout:
     """Shape of every parameter by its canonical name, in order."""
     buckets: tuple[tuple[str, ...], ...]
     """The names in each bucket, in order."""
+    row_multiple: int = 1
+    """What R of every bucket is a multiple of, so that as many ranks can share it out."""
 
     def size(self, name: str) -> int:
         """Return the number of elements of a parameter."""
@@ -34,7 +36,7 @@ class FlatLayout:
 
     def rows(self, bucket: int) -> int:
         """Return R, the number of rows of a bucket."""
-        return -(-self.filled(bucket) // LANES)
+        return -(-self.filled(bucket) // (LANES * self.row_multiple)) * self.row_multiple
 
     def flatten(self, arrays: Mapping[str, np.ndarray]) -> list[np.ndarray]:
         """Return the buckets that hold these arrays, `[R, 1024]` float32 each."""
@@ -62,7 +64,9 @@ class FlatLayout:
         return arrays
 
 
-def make_layout(shapes: Mapping[str, tuple[int, ...]], *, bucket_bytes: int) -> FlatLayout:
+def make_layout(
+    shapes: Mapping[str, tuple[int, ...]], *, bucket_bytes: int, row_multiple: int = 1
+) -> FlatLayout:
     """Spread parameters, in order, over buckets of at most `bucket_bytes` (or one parameter)."""
     assert shapes, "there is nothing to lay out"
     buckets: list[list[str]] = [[]]
@@ -74,7 +78,9 @@ def make_layout(shapes: Mapping[str, tuple[int, ...]], *, bucket_bytes: int) -> 
             filled = 0
         buckets[-1].append(name)
         filled += size
-    return FlatLayout(shapes=dict(shapes), buckets=tuple(tuple(b) for b in buckets))
+    return FlatLayout(
+        shapes=dict(shapes), buckets=tuple(map(tuple, buckets)), row_multiple=row_multiple
+    )
 
 
 # HyperMap over a MultitypeFuncGraph compiles several times faster than a loop in construct.

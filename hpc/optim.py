@@ -1,13 +1,14 @@
 """AdamW, global-norm clipping and EMA as one Cell over buckets `[R, 1024]` (see hpc/flat.py)."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import mindspore as ms
 import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
 
 from hpc.flat import FlatLayout, Pack, Unpack
+from hpc.shard import OwnRows, Shard, WholeRows, sum_of_squares
 
 
 class AdamW(nn.Cell):
@@ -22,6 +23,8 @@ class AdamW(nn.Cell):
     with n the number of updates made, this one included. Equal to torch.optim.AdamW after
     clip_grad_norm_. A step that is not finite changes none of p, m, v, e, n.
 
+    With a shard of d data ranks, moments and average are this rank's rows `[R/d, 1024]` only.
+
     Source: Loshchilov & Hutter 2019; MODEL section 4.4 for the average.
     """
 
@@ -35,39 +38,77 @@ class AdamW(nn.Cell):
         betas: tuple[float, float] = (0.9, 0.999),
         eps: float = 1e-8,
         ema_decay: float | None = None,
+        shard: Shard | None = None,
     ):
         super().__init__(auto_prefix=False)
-        self.layout = layout
+        self.layout, self.shard = layout, shard or Shard()
         self.log_beta1, self.log_beta2 = math.log(betas[0]), math.log(betas[1])
         self.gain1, self.gain2 = 1 - betas[0], 1 - betas[1]
         self.weight_decay, self.max_norm, self.eps = weight_decay, max_norm, eps
         self.ema_decay = ema_decay
+        self.names = tuple(parameters)
         self.network_parameters = ms.ParameterTuple(parameters.values())
         self.pack = Pack(layout)
         numbers = range(len(layout.buckets))
         self.unpack = nn.CellList([Unpack(layout, b, parameters) for b in numbers])
-        values = layout.flatten({name: p.asnumpy() for name, p in parameters.items()})
+        self.own_rows, self.whole_rows = OwnRows(self.shard), WholeRows(self.shard)
+        self.is_shared_out = self.shard.size > 1
+        values = self._own({name: p.asnumpy() for name, p in parameters.items()})
         zeros = [np.zeros_like(bucket) for bucket in values]
         self.first_moment = _state("adamw.first_moment", zeros)
         self.second_moment = _state("adamw.second_moment", zeros)
         self.average = _state("ema", values if ema_decay is not None else [])
         self.updates = Parameter(Tensor(0.0, ms.float32), name="adamw.updates", requires_grad=False)
 
-    def construct(self, gradients, learning_rate, is_finite):
+    def export(self) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+        """Copy (moments and number of updates, average) to the host, by canonical names.
+
+        With a shard all of its ranks call it together.
+        """
+        moments = {
+            f"{moment}/{name}": array
+            for moment, state in self._moments()
+            for name, array in self._named(state).items()
+        }
+        moments["updates"] = np.array(self.updates.asnumpy(), np.float32)
+        return moments, self.export_average()
+
+    def export_average(self) -> dict[str, np.ndarray]:
+        """Copy the moving average to the host; empty when none is kept. See `export`."""
+        return {} if self.ema_decay is None else self._named(self.average)
+
+    def load(self, moments: Mapping[str, np.ndarray], average: Mapping[str, np.ndarray]) -> None:
+        """Take over a state that `export` made, of these parameters or more, on any ranks."""
+        for moment, state in self._moments():
+            set_arrays(state, self._own({name: moments[f"{moment}/{name}"] for name in self.names}))
+        set_arrays([self.updates], [moments["updates"]])
+        if self.ema_decay is not None:
+            set_arrays(self.average, self._own({name: average[name] for name in self.names}))
+
+    def _moments(self):
+        return ("first_moment", self.first_moment), ("second_moment", self.second_moment)
+
+    def _named(self, state) -> dict[str, np.ndarray]:
+        copies = [np.array(bucket.asnumpy()) for bucket in state]
+        return self.layout.unflatten(self.shard.whole(copies))
+
+    def _own(self, arrays: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+        return [self.shard.own_rows(bucket) for bucket in self.layout.flatten(arrays)]
+
+    def construct(self, gradients, learning_rate, is_finite, norm=None):
         """Update the parameters from gradient buckets.
 
         Args:
-            gradients: tuple of `[R, 1024]`, averaged over all samples.
+            gradients: tuple of `[R, 1024]`, with a shard `[R/d, 1024]`, averaged over all samples.
             learning_rate: float32 scalar.
-            is_finite: bool scalar; the gradients' own finiteness is looked at in any case.
+            is_finite: bool scalar; the norm's own finiteness is looked at in any case.
+            norm: of the whole network's gradient, where these are not all of it.
 
         Returns:
             the gradients' norm before clipping and whether the update was made.
         """
-        squares = ops.square(gradients[0]).sum(axis=1).sum()
-        for gradient in gradients[1:]:
-            squares = squares + ops.square(gradient).sum(axis=1).sum()
-        norm = ops.sqrt(squares)
+        if norm is None:
+            norm = ops.sqrt(sum_of_squares(gradients))
         is_finite = ops.logical_and(is_finite, ops.isfinite(norm))
         # A bad step multiplies every change by exactly 0 instead of branching: no host sync.
         on = ops.cast(is_finite, ms.float32)
@@ -78,19 +119,22 @@ class AdamW(nn.Cell):
         correction2 = ops.sqrt(-ops.expm1(counted * self.log_beta2))
         shrink = 1.0 - on * learning_rate * self.weight_decay
         rate = on * learning_rate / correction1
-        before = self.pack(self.network_parameters)
+        before, sent = self.pack(self.network_parameters), norm
         for b in range(len(self.first_moment)):
+            weights = self.own_rows(before[b])
             gradient = ops.select(is_finite, gradients[b] * clip, ops.zeros_like(gradients[b]))
             first = self.first_moment[b] + (on * self.gain1) * (gradient - self.first_moment[b])
             second = self.second_moment[b] + (on * self.gain2) * (
                 ops.square(gradient) - self.second_moment[b]
             )
-            after = before[b] * shrink - rate * (
-                first / (ops.sqrt(second) / correction2 + self.eps)
-            )
+            after = weights * shrink - rate * (first / (ops.sqrt(second) / correction2 + self.eps))
             ops.assign(self.first_moment[b], first)
             ops.assign(self.second_moment[b], second)
-            self.unpack[b](after)
+            updated = after
+            if self.is_shared_out:
+                # One after the other: messages of a group must not overtake each other.
+                updated = sent = self.whole_rows(ops.depend(after, sent))
+            self.unpack[b](updated)
             if self.ema_decay is not None:
                 decay = ops.minimum(
                     (1.0 + counted) / (10.0 + counted), ops.full_like(counted, self.ema_decay)
@@ -110,3 +154,10 @@ def _state(name: str, buckets: list[np.ndarray]) -> ms.ParameterTuple:
             for number, bucket in enumerate(buckets)
         ]
     )
+
+
+def set_arrays(targets: Iterable[Parameter], arrays: Iterable[np.ndarray]) -> None:
+    """Overwrite parameters by arrays of their shapes."""
+    for target, array in zip(targets, arrays, strict=True):
+        assert target.shape == array.shape, f"{target.name}: {target.shape} is not {array.shape}"
+        target.set_data(Tensor(np.asarray(array, np.float32, order="C")))

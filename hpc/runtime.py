@@ -44,6 +44,11 @@ class Runtime:
         return self.device != "CPU"
 
     @property
+    def has_reduce_scatter(self) -> bool:
+        """Whether graphs can reduce and scatter in one message; the CPU's collectives cannot."""
+        return self.device != "CPU"
+
+    @property
     def compiles_alone(self) -> bool:
         """Whether a rank can compile a graph with collectives while the others wait.
 

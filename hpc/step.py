@@ -9,7 +9,8 @@ from mindspore import Parameter, Tensor, nn, ops
 
 from hpc.compile_cache import Compiler
 from hpc.flat import LANES, Pack, make_layout
-from hpc.optim import AdamW
+from hpc.optim import AdamW, set_arrays
+from hpc.shard import ReduceToOwnRows, Shard, sum_of_squares
 
 STOP_VOTES = "stop_votes"
 
@@ -58,6 +59,8 @@ class TrainStep:
         accumulation: micro-batches of a step; each input's first axis is cut into as many parts.
         data_group: communication group to average over; None for one process.
         data_size: ranks in that group.
+        shard: this rank's part of the optimizer's state, of all ranks of that group; None keeps
+            the whole state on each.
         bucket_bytes: size of the gradient buckets. One bucket means one message a step; several
             let messages overlap with the backward pass.
 
@@ -73,6 +76,7 @@ class TrainStep:
         accumulation: int = 1,
         data_group: str | None = None,
         data_size: int = 1,
+        shard: Shard | None = None,
         bucket_bytes: int = 64 << 20,
         weight_decay: float,
         max_norm: float,
@@ -82,11 +86,14 @@ class TrainStep:
     ):
         assert accumulation >= 1
         assert (data_group is None) == (data_size == 1), "a group has at least two ranks"
+        assert shard is None or shard.size == data_size, "the data ranks share the state out"
         self.parameters = dict(parameters)
         self.accumulation = accumulation
         self.names = ("loss", "grad_norm", "is_finite", STOP_VOTES, *scalar_names)
         self.layout = make_layout(
-            {name: p.shape for name, p in self.parameters.items()}, bucket_bytes=bucket_bytes
+            {name: p.shape for name, p in self.parameters.items()},
+            bucket_bytes=bucket_bytes,
+            row_multiple=1 if shard is None else shard.size,
         )
         self.optimizer = AdamW(
             self.parameters,
@@ -96,9 +103,14 @@ class TrainStep:
             betas=betas,
             eps=eps,
             ema_decay=ema_decay,
+            shard=shard,
         )
         gradients = _Gradients(loss, self.parameters, self.layout, scalars=len(scalar_names))
-        update = _Update(self.optimizer, _Mean(data_group, data_size), _Report())
+        if shard is None or shard.size == 1:
+            mean: nn.Cell = _Mean(data_group, data_size)
+        else:
+            mean = _MeanOfOwnRows(shard)
+        update = _Update(self.optimizer, mean, _Report())
         if accumulation == 1:
             self._whole = _WholeStep(gradients, update)
         else:
@@ -150,45 +162,26 @@ class TrainStep:
         return _tensor(array[number * size : (number + 1) * size])
 
     def export(self) -> TrainState:
-        """Copy the weights, the optimizer's state and the average to the host."""
-        optimizer = {
-            f"{moment}/{name}": array
-            for moment, state in (
-                ("first_moment", self.optimizer.first_moment),
-                ("second_moment", self.optimizer.second_moment),
-            )
-            for name, array in self.layout.unflatten(_copies(state)).items()
-        }
-        optimizer["updates"] = np.array(self.optimizer.updates.asnumpy(), np.float32)
-        names = self.parameters
-        return TrainState(
-            model=dict(zip(names, _copies(self.parameters.values()), strict=True)),
-            optimizer=optimizer,
-            ema=self.export_ema(),
-        )
+        """Copy the weights, the optimizer's state and the average to the host.
+
+        With a shard all of its ranks call it together.
+        """
+        weights = {name: np.array(p.asnumpy()) for name, p in self.parameters.items()}
+        moments, average = self.optimizer.export()
+        return TrainState(model=weights, optimizer=moments, ema=average)
 
     def export_ema(self) -> dict[str, np.ndarray]:
         """Copy the moving average of the weights to the host; empty when none is kept."""
-        if self.optimizer.ema_decay is None:
-            return {}
-        return self.layout.unflatten(_copies(self.optimizer.average))
+        return self.optimizer.export_average()
 
     def load(self, state: TrainState) -> None:
         """Take over a state that `export` made, from any mesh and any bucket size."""
         self.load_weights(state.model)
-        for moment, target in (
-            ("first_moment", self.optimizer.first_moment),
-            ("second_moment", self.optimizer.second_moment),
-        ):
-            arrays = {name: state.optimizer[f"{moment}/{name}"] for name in self.parameters}
-            _set(target, self.layout.flatten(arrays))
-        _set([self.optimizer.updates], [state.optimizer["updates"]])
-        if self.optimizer.ema_decay is not None:
-            _set(self.optimizer.average, self.layout.flatten(state.ema))
+        self.optimizer.load(state.optimizer, state.ema)
 
     def load_weights(self, model: Mapping[str, np.ndarray]) -> None:
         """Overwrite the trained weights, for instance by their average and back."""
-        _set(self.parameters.values(), [model[name] for name in self.parameters])
+        set_arrays(self.parameters.values(), [model[name] for name in self.parameters])
 
 
 class _Gradients(nn.Cell):
@@ -211,7 +204,10 @@ class _Gradients(nn.Cell):
 
 
 class _Mean(nn.Cell):
-    """Average buckets and scalars over the data group; the scalars ride in the last bucket."""
+    """Average buckets and scalars over the data group; the scalars ride in the last bucket.
+
+    ``construct(buckets, scalars) -> (buckets, scalars, sum of squares of the buckets)``.
+    """
 
     def __init__(self, group: str | None, size: int):
         super().__init__()
@@ -222,7 +218,7 @@ class _Mean(nn.Cell):
 
     def construct(self, buckets, scalars):
         if self.size == 1:
-            return buckets, scalars
+            return buckets, scalars, sum_of_squares(buckets)
         share = 1.0 / self.size
         reduced = ()
         for bucket in buckets[:-1]:
@@ -231,7 +227,27 @@ class _Mean(nn.Cell):
         count = last.shape[0]
         both = self.reduce(self.join((last, scalars))) * share
         last = ops.reshape(ops.slice(both, (0,), (count,)), (-1, LANES))
-        return (*reduced, last), ops.slice(both, (count,), (scalars.shape[0],))
+        reduced = (*reduced, last)
+        scalars = ops.slice(both, (count,), (scalars.shape[0],))
+        return reduced, scalars, sum_of_squares(reduced)
+
+
+class _MeanOfOwnRows(nn.Cell):
+    """What `_Mean` does, with this rank's rows of the buckets in place of all rows."""
+
+    def __init__(self, shard: Shard):
+        super().__init__()
+        self.share = 1.0 / shard.size
+        self.own_rows = ReduceToOwnRows(shard)
+        self.reduce = ops.AllReduce(ops.ReduceOp.SUM, shard.group)
+
+    def construct(self, buckets, scalars):
+        reduced = ()
+        for bucket in buckets:
+            reduced = (*reduced, self.own_rows(bucket) * self.share)
+        squares = ops.reshape(sum_of_squares(reduced), (1,))
+        both = self.reduce(ops.concat((squares, scalars * self.share)))
+        return reduced, both[1:], both[0]
 
 
 class _Report(nn.Cell):
@@ -247,15 +263,17 @@ class _Report(nn.Cell):
 class _Update(nn.Cell):
     """control, this rank's buckets and scalars -> the step's report; changes the weights."""
 
-    def __init__(self, optimizer: AdamW, mean: _Mean, report: _Report):
+    def __init__(self, optimizer: AdamW, mean: nn.Cell, report: _Report):
         super().__init__(auto_prefix=False)
         self.optimizer, self.mean, self.report = optimizer, mean, report
 
     def construct(self, control, buckets, scalars):
         votes = ops.slice(control, (1,), (1,))
-        buckets, scalars = self.mean(buckets, ops.concat((scalars, votes)))
+        buckets, scalars, squares = self.mean(buckets, ops.concat((scalars, votes)))
         votes, scalars = scalars[-1], scalars[:-1]
-        norm, is_finite = self.optimizer(buckets, control[0], ops.isfinite(scalars[0]))
+        norm, is_finite = self.optimizer(
+            buckets, control[0], ops.isfinite(scalars[0]), ops.sqrt(squares)
+        )
         return self.report(scalars, norm, is_finite, votes)
 
 
@@ -328,13 +346,3 @@ def _zeros(name: str, shape: tuple[int, ...]) -> Parameter:
 
 def _tensor(array: np.ndarray | Tensor) -> Tensor:
     return array if isinstance(array, Tensor) else Tensor(np.asarray(array, order="C"))
-
-
-def _copies(tensors) -> list[np.ndarray]:
-    return [np.array(tensor.asnumpy()) for tensor in tensors]
-
-
-def _set(targets, arrays: Sequence[np.ndarray]) -> None:
-    for target, array in zip(targets, arrays, strict=True):
-        assert target.shape == array.shape, f"{target.name}: {target.shape} is not {array.shape}"
-        target.set_data(Tensor(np.asarray(array, np.float32, order="C")))

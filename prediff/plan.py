@@ -7,9 +7,6 @@ and the efficiencies that `ASSUMPTIONS` names, the pipeline's bubble from the si
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from rich.console import Group
-from rich.table import Table
-
 from hpc.errors import UserError
 from hpc.mesh import Mesh, make_mesh
 from hpc.monitor.peak import NPUS, Published
@@ -90,8 +87,6 @@ ASSUMPTIONS = (
     "a pipeline's backward pass computes the forward pass again, but for the last chunk",
     "messages overlap with computing; all-reduces and updates do not",
 )
-STATE_BYTES = 4 * 5  # weight, gradient, two moments, average, in float32
-UPDATE_BYTES = 4 * 3  # the update's flat copies: weights before and after, clipped gradients
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,6 +128,19 @@ class Plan:
     configured: MeshPlan
     best: MeshPlan
     meshes: tuple[MeshPlan, ...]
+
+
+def state_bytes(parameters: int, *, sharing: int) -> float:
+    """Return what a rank keeps of a network between steps, in float32.
+
+    Weight and gradient, and two moments and the average, which `sharing` ranks share out.
+    """
+    return 4 * parameters * (2 + 3 / sharing)
+
+
+def update_bytes(parameters: int, *, sharing: int) -> float:
+    """Return what an update holds besides: flat weights before and after, clipped gradients."""
+    return 4 * parameters * (2 + 1 / sharing)
 
 
 def plan(*, config: Config, nodes: int, per_node: int, device: str = "910B2") -> Plan:
@@ -213,13 +221,13 @@ class _Cluster:
             )
             compute, bubble, live = self._simulate(bounds, micro_batches, samples)
         ranks = tuple(
-            self._rank(bounds, stage, stages, samples, micro_batches, live[stage])
+            self._rank(mesh, bounds, stage, samples, micro_batches, live[stage])
             for stage in range(stages)
         )
         heaviest = max(r.parameters for r in ranks)
         copies = sum(rank.parameters for rank in ranks) - self.costs.parameters(self.costs.blocks)
         tied = 2 * 4 * copies / stages / self.device.near
-        step = compute + tied + self._reduce(mesh, 4 * heaviest) + self._update(heaviest)
+        step = compute + tied + self._reduce(mesh, 4 * heaviest) + self._update(mesh, heaviest)
         useful = 3 * sum(cost.operations for cost in self.each) * settings.global_batch
         return MeshPlan(
             mesh=mesh,
@@ -275,16 +283,20 @@ class _Cluster:
         """Return the bytes that go from a chunk to the next one; the stream is float32."""
         return 4.0 * samples * self.costs.stream_numbers(self.costs.blocks[bounds[chunk + 1] - 1])
 
+    def _state_sharing(self, mesh: Mesh) -> int:
+        """Return the ranks that share out the optimizer's state of a stage."""
+        return mesh.data if self.config.parallel.shard_optimizer else 1
+
     def _rank(
         self,
+        mesh: Mesh,
         bounds: tuple[int, ...],
         stage: int,
-        stages: int,
         samples: int,
         micro_batches: int,
         live: int,
     ) -> RankPlan:
-        last = len(bounds) - 2
+        last, stages = len(bounds) - 2, mesh.pipeline
         held = sorted({stage, last - stage})
         blocks = [b for c in held for b in range(bounds[c], bounds[c + 1])]
         parameters = self.costs.parameters([self.costs.blocks[b] for b in blocks])
@@ -293,7 +305,9 @@ class _Cluster:
         kept = max(self._chunk_activations(bounds, c) for c in held)
         activations = samples * self.number_bytes * kept
         stashed = live * max(sizes, default=0.0)
-        memory = parameters * STATE_BYTES + max(activations, parameters * UPDATE_BYTES) + stashed
+        sharing = self._state_sharing(mesh)
+        memory = state_bytes(parameters, sharing=sharing) + stashed
+        memory += max(activations, update_bytes(parameters, sharing=sharing))
         return RankPlan(
             blocks=" ".join(f"{bounds[c]}-{bounds[c + 1] - 1}" for c in held),
             parameters=parameters,
@@ -317,84 +331,8 @@ class _Cluster:
         rate = self.device.near if in_node else self.device.far
         return 2 * (mesh.data - 1) / mesh.data * gradient_bytes / rate
 
-    def _update(self, parameters: int) -> float:
-        moved = parameters * (2 * STATE_BYTES + UPDATE_BYTES)
+    def _update(self, mesh: Mesh, parameters: int) -> float:
+        sharing = self._state_sharing(mesh)
+        moved = 2 * state_bytes(parameters, sharing=sharing)
+        moved += update_bytes(parameters, sharing=sharing)
         return self._sharing() * moved / self.device.memory_bandwidth
-
-
-def render(found: Plan) -> Group:
-    """Return a plan as tables for a rich console."""
-    device = found.device
-    return Group(
-        f"{found.configured.mesh.size} ranks on {found.nodes} hosts, {device.name} "
-        f"({device.peak / 1e12:.3g} TFLOP/s). A prediction; nothing here has run on an NPU yet.",
-        _mesh_table(found),
-        _rank_table(found.configured),
-        *(f"- {line.format(**_figures(device))}" for line in ASSUMPTIONS),
-    )
-
-
-def _figures(device: Device) -> dict[str, float]:
-    return {
-        "linear": device.linear,
-        "convolution": device.convolution,
-        "float32_share": device.float32_share,
-        "peak": device.peak / 1e12,
-        **{
-            name: getattr(device, name) / GIGA
-            for name in ("memory", "memory_bandwidth", "near", "far")
-        },
-    }
-
-
-def _mesh_table(found: Plan) -> Table:
-    table = Table(title="meshes (data x pipeline)")
-    for column in (
-        "mesh",
-        "micro-batches",
-        "memory GB",
-        "bubble",
-        "step s",
-        "samples/s",
-        "MFU",
-        "",
-    ):
-        table.add_column(column, justify="right")
-    for option in found.meshes:
-        marks = [
-            text
-            for holds, text in (
-                (option is found.best, "best"),
-                (option is found.configured, "configured"),
-                (not option.fits, "does not fit"),
-            )
-            if holds
-        ]
-        batch = option.mesh.data * option.micro_batches * option.samples
-        table.add_row(
-            f"{option.mesh.data} x {option.mesh.pipeline}",
-            f"{option.micro_batches} of {option.samples}",
-            f"{max(rank.memory for rank in option.ranks) / GIGA:.2f}",
-            f"{option.bubble:.1%}",
-            f"{option.step_seconds:.3g}",
-            f"{batch / option.step_seconds:.3g}",
-            f"{option.mfu:.1%}",
-            ", ".join(marks),
-        )
-    return table
-
-
-def _rank_table(option: MeshPlan) -> Table:
-    table = Table(title="ranks of one pipeline of the configured mesh")
-    for column in ("stage", "blocks", "parameters M", "memory GB", "messages", "MB sent"):
-        table.add_column(column, justify="right")
-    for stage, rank in enumerate(option.ranks):
-        table.add_row(
-            str(stage),
-            rank.blocks,
-            f"{rank.parameters / 1e6:.3g}",
-            f"{rank.memory / GIGA:.2f}",
-            str(rank.messages),
-            f"{rank.message_bytes / 1e6:.3g}",
-        )
-    return table

@@ -47,11 +47,17 @@ class Share:
         numbers = [b for b, users in enumerate(self.users) if chunk in users]
         buckets = tuple(self.layout.buckets[b] for b in numbers)
         shapes = {name: self.layout.shapes[name] for names in buckets for name in names}
-        return FlatLayout(shapes=shapes, buckets=buckets), numbers
+        layout = FlatLayout(shapes=shapes, buckets=buckets, row_multiple=self.layout.row_multiple)
+        return layout, numbers
 
 
 def make_share(
-    parameters: Sequence[Shapes], *, placement: Placement, rank: int, bucket_bytes: int
+    parameters: Sequence[Shapes],
+    *,
+    placement: Placement,
+    rank: int,
+    bucket_bytes: int,
+    row_multiple: int = 1,
 ) -> Share:
     """Return what a rank holds.
 
@@ -60,6 +66,7 @@ def make_share(
         placement: rank of each chunk.
         rank: this rank's place in the pipeline.
         bucket_bytes: largest bucket.
+        row_multiple: see `FlatLayout`.
     """
     users_of: dict[str, list[int]] = {}
     for c, shapes in enumerate(parameters):
@@ -77,5 +84,5 @@ def make_share(
         buckets += parts
         users += [chunks_alike] * len(parts)
         shapes.update(group)
-    layout = FlatLayout(shapes=shapes, buckets=tuple(buckets))
+    layout = FlatLayout(shapes=shapes, buckets=tuple(buckets), row_multiple=row_multiple)
     return Share(layout=layout, users=tuple(users), placement=placement, rank=rank)

@@ -1,12 +1,15 @@
 """The training step of a folded pipeline, with the face of `hpc.step.TrainStep`."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 import numpy as np
-from mindspore import Tensor, communication
+from mindspore import Tensor, communication, nn
 
+from hpc.compile_cache import Compiler
+from hpc.gather import gather_arrays, gather_in_group
 from hpc.mesh import Mesh
-from hpc.optim import AdamW
+from hpc.optim import AdamW, set_arrays
 from hpc.pipeline.actions import Schedule
 from hpc.pipeline.chunk import Chunk, ChunkBackward
 from hpc.pipeline.executor import Executor, Observe
@@ -16,9 +19,10 @@ from hpc.pipeline.schedule import (
     forward_only,
 )
 from hpc.pipeline.shares import make_share
-from hpc.pipeline.transport import Transport, gather_arrays, gather_in_group
+from hpc.pipeline.transport import Transport
 from hpc.pipeline.update import Groups, PipelineUpdate, zeros
 from hpc.runtime import Runtime
+from hpc.shard import Shard
 from hpc.step import STOP_VOTES, StepReport, TrainState
 
 
@@ -36,6 +40,8 @@ class PipelineTrainStep:
         micro_batches: of a step; each input's first axis is cut into as many parts.
         scalar_names: names of the last chunk's scalars.
         schedule: for a folded placement; None is folded 1F1B.
+        shard: this rank's part of the optimizer's state of its stage, of all data ranks; None
+            keeps the whole state on each.
         bucket_bytes: size of the gradient buckets.
         observe: see `Executor`.
 
@@ -51,6 +57,7 @@ class PipelineTrainStep:
         micro_batches: int,
         scalar_names: Sequence[str] = (),
         schedule: Schedule | None = None,
+        shard: Shard | None = None,
         bucket_bytes: int = 64 << 20,
         observe: Observe | None = None,
         weight_decay: float,
@@ -78,7 +85,14 @@ class PipelineTrainStep:
         assert sorted(everyone) == list(range(2 * mesh.pipeline)), "every chunk has one holder"
         self._shapes = [everyone[c][1] for c in sorted(everyone)]
         shapes = [everyone[c][0] for c in sorted(everyone)]
-        self._share = make_share(shapes, placement=placement, rank=stage, bucket_bytes=bucket_bytes)
+        assert shard is None or shard.size == mesh.data, "the data ranks share the state out"
+        self._share = make_share(
+            shapes,
+            placement=placement,
+            rank=stage,
+            bucket_bytes=bucket_bytes,
+            row_multiple=1 if shard is None else shard.size,
+        )
         layout = self._share.layout
         held = {name: p for chunk in chunks.values() for name, p in chunk.parameters.items()}
         self.parameters = {name: held[name] for name in layout.shapes}
@@ -109,10 +123,11 @@ class PipelineTrainStep:
             self.parameters,
             layout,
             weight_decay=weight_decay,
-            max_norm=float("inf"),
+            max_norm=max_norm,
             betas=betas,
             eps=eps,
             ema_decay=ema_decay,
+            shard=shard,
         )
         self._update = PipelineUpdate(
             self.optimizer,
@@ -120,7 +135,6 @@ class PipelineTrainStep:
             scalar_sums=scalar_sums,
             owned=[self._share.is_owned(b) for b in numbers],
             micro_batches=micro_batches,
-            max_norm=max_norm,
             groups=groups,
         )
         if schedule is None:
@@ -144,27 +158,32 @@ class PipelineTrainStep:
         )
         self._look = Executor(look, backwards=None, **common)
 
-    def compile(self, *inputs: np.ndarray | Tensor) -> None:
+    def compile(self, *inputs: np.ndarray | Tensor, compiler: Compiler = nn.Cell.compile) -> None:
         """Compile for inputs of these shapes, on all ranks at once, without making a step.
 
         The first step does it otherwise, one chunk after the other along the pipeline.
+
+        Args:
+            inputs: as for a step.
+            compiler: see `TrainStep.compile`; called as often on every rank.
         """
-        first = self._micro_batches(inputs)[0]
-        samples = inputs[0].shape[0] // self.micro_batches
-
-        def blank(shape: tuple[int, ...]) -> Tensor:
-            return Tensor(np.zeros((samples, *shape), np.float32))
-
         for c, chunk in self._chunks.items():
-            stream = [] if c == 0 else [blank(self._shapes[c - 1])]
-            carried = [*stream, *map(blank, chunk.skips_taken)]
-            taken = [first[number] for number in chunk.inputs]
-            cotangents = []
-            if not chunk.is_last:
-                cotangents = [blank(self._shapes[c]), *map(blank, chunk.skips_made)]
-                chunk.cell.compile(*carried, *taken)
-            self._backwards[c].compile(*carried, *taken, *cotangents)
-        self._update.compile(Tensor(np.zeros(2, np.float32)))
+            carried, taken, cotangents = self._examples(c, inputs)
+            if chunk.is_last:  # its forward pass is part of the backward pass
+                compiler(nn.Identity(), taken[0])
+            else:
+                compiler(chunk.cell, *carried, *taken)
+            compiler(self._backwards[c], *carried, *taken, *cotangents)
+        compiler(self._update, Tensor(np.zeros(2, np.float32)))
+
+    def compile_evaluation(
+        self, *inputs: np.ndarray | Tensor, compiler: Compiler = nn.Cell.compile
+    ) -> None:
+        """Compile what `evaluate` runs; see `compile`."""
+        with self._without_dropout():
+            for c, chunk in self._chunks.items():
+                carried, taken, _ = self._examples(c, inputs)
+                compiler(chunk.cell, *carried, *taken)
 
     def __call__(
         self,
@@ -182,11 +201,8 @@ class PipelineTrainStep:
 
         All ranks of the pipeline call it with the same inputs, of the sizes that a step takes.
         """
-        for chunk in self._chunks.values():
-            chunk.cell.set_train(False)
-        found = self._look.run(self._micro_batches(inputs))
-        for chunk in self._chunks.values():
-            chunk.cell.set_train(True)
+        with self._without_dropout():
+            found = self._look.run(self._micro_batches(inputs))
         values = [[float(value.asnumpy()) for value in values] for values in found]
         means = np.mean(values, 0).tolist() if values else []
         means = next(part for part in self._gather(means) if part)
@@ -194,40 +210,27 @@ class PipelineTrainStep:
 
     def export(self) -> TrainState:
         """Copy the state of the whole network to every host; all ranks call it together."""
-        optimizer = {}
-        for moment, state in (
-            ("first_moment", self.optimizer.first_moment),
-            ("second_moment", self.optimizer.second_moment),
-        ):
-            whole = self._collect(self._unflatten(state))
-            optimizer |= {f"{moment}/{name}": array for name, array in whole.items()}
-        optimizer["updates"] = np.array(self.optimizer.updates.asnumpy(), np.float32)
         weights = {name: np.array(p.asnumpy()) for name, p in self.parameters.items()}
-        return TrainState(model=self._collect(weights), optimizer=optimizer, ema=self.export_ema())
+        moments, average = self.optimizer.export()
+        updates = {"updates": moments.pop("updates")}
+        return TrainState(
+            model=self._collect(weights),
+            optimizer=self._collect(moments) | updates,
+            ema=self._collect(average),
+        )
 
     def export_ema(self) -> dict[str, np.ndarray]:
         """Copy the moving average of all weights to every host; empty when none is kept."""
-        if self.optimizer.ema_decay is None:
-            return {}
-        return self._collect(self._unflatten(self.optimizer.average))
+        return self._collect(self.optimizer.export_average())
 
     def load(self, state: TrainState) -> None:
         """Take over this rank's part of a state that `export` made on any mesh."""
         self.load_weights(state.model)
-        layout = self._share.layout
-        for moment, target in (
-            ("first_moment", self.optimizer.first_moment),
-            ("second_moment", self.optimizer.second_moment),
-        ):
-            arrays = {name: state.optimizer[f"{moment}/{name}"] for name in self.parameters}
-            _set(target, layout.flatten(arrays))
-        _set([self.optimizer.updates], [state.optimizer["updates"]])
-        if self.optimizer.ema_decay is not None:
-            _set(self.optimizer.average, layout.flatten(state.ema))
+        self.optimizer.load(state.optimizer, state.ema)
 
     def load_weights(self, model: Mapping[str, np.ndarray]) -> None:
         """Overwrite this rank's weights by those of a whole network."""
-        _set(self.parameters.values(), [model[name] for name in self.parameters])
+        set_arrays(self.parameters.values(), [model[name] for name in self.parameters])
 
     def _micro_batches(self, inputs: Sequence[np.ndarray | Tensor]) -> list[dict[int, Tensor]]:
         taken = sorted({number for chunk in self._chunks.values() for number in chunk.inputs})
@@ -238,15 +241,39 @@ class PipelineTrainStep:
             for k in range(self.micro_batches)
         ]
 
-    def _unflatten(self, state: Sequence[Tensor]) -> dict[str, np.ndarray]:
-        return self._share.layout.unflatten([np.array(bucket.asnumpy()) for bucket in state])
+    def _examples(
+        self, c: int, inputs: Sequence[np.ndarray | Tensor]
+    ) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
+        """Return (carried, taken inputs, cotangents) of a chunk, of a step's shapes."""
+        samples = inputs[0].shape[0] // self.micro_batches
+
+        def blank(shape: tuple[int, ...]) -> Tensor:
+            return Tensor(np.zeros((samples, *shape), np.float32))
+
+        chunk, first = self._chunks[c], self._micro_batches(inputs)[0]
+        stream = [] if c == 0 else [blank(self._shapes[c - 1])]
+        cotangents = []
+        if not chunk.is_last:
+            cotangents = [blank(self._shapes[c]), *map(blank, chunk.skips_made)]
+        taken = [first[number] for number in chunk.inputs]
+        return [*stream, *map(blank, chunk.skips_taken)], taken, cotangents
+
+    @contextmanager
+    def _without_dropout(self) -> Iterator[None]:
+        for chunk in self._chunks.values():
+            chunk.cell.set_train(False)
+        yield
+        for chunk in self._chunks.values():
+            chunk.cell.set_train(True)
 
     def _gather(self, value):
         return gather_in_group(value, group=self._group, size=self._mesh.pipeline)
 
     def _collect(self, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        owned = {name: arrays[name] for name in self._share.owned_names}
-        return gather_arrays(owned, group=self._group, size=self._mesh.pipeline)
+        """Return arrays of all stages; names end in ``/PARAMETER`` or are parameters."""
+        owned = set(self._share.owned_names)
+        mine = {name: array for name, array in arrays.items() if name.split("/")[-1] in owned}
+        return gather_arrays(mine, group=self._group, size=self._mesh.pipeline)
 
 
 def _holder_groups(
@@ -268,9 +295,3 @@ def _holder_groups(
 
 def _tensor(array: np.ndarray | Tensor) -> Tensor:
     return array if isinstance(array, Tensor) else Tensor(np.asarray(array, order="C"))
-
-
-def _set(targets, arrays: Sequence[np.ndarray]) -> None:
-    for target, array in zip(targets, arrays, strict=True):
-        assert target.shape == array.shape, f"{target.name}: {target.shape} is not {array.shape}"
-        target.set_data(Tensor(np.asarray(array, np.float32, order="C")))

@@ -8,6 +8,7 @@ import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
 
 from hpc.optim import AdamW
+from hpc.shard import ReduceToOwnRows, sum_of_squares
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,12 +31,11 @@ class PipelineUpdate(nn.Cell):
     of the global batch. A step that is not finite on any stage changes nothing on any stage.
 
     Args:
-        optimizer: of this rank's parameters, which must not clip by itself.
+        optimizer: of this rank's parameters.
         sums: gradient buckets, added up over micro-batches.
         scalar_sums: `[1 + scalars]`, added up likewise; zeros on ranks without the last chunk.
         owned: whether this rank counts a bucket in the norm.
         micro_batches: of a step.
-        max_norm: to which gradients are clipped.
         groups: whom to reduce with.
     """
 
@@ -47,18 +47,21 @@ class PipelineUpdate(nn.Cell):
         scalar_sums: Parameter,
         owned: Sequence[bool],
         micro_batches: int,
-        max_norm: float,
         groups: Groups,
     ):
         super().__init__(auto_prefix=False)
-        assert optimizer.max_norm == float("inf"), "the norm of a stage is not the norm"
-        self.optimizer, self.max_norm = optimizer, max_norm
+        self.optimizer = optimizer
         self.sums, self.scalar_sums = ms.ParameterTuple(sums), scalar_sums
         self.owned = tuple(owned)
         self.share = 1.0 / (micro_batches * groups.data_size)
-        self.data_share, self.vote_share = 1.0 / groups.data_size, 1.0 / groups.world_size
+        self.vote_share = 1.0 / groups.world_size
+        # Data ranks find the same squares, or each those of its own rows.
+        self.square_share = 1.0 if optimizer.is_shared_out else 1.0 / groups.data_size
         self.over_holders = nn.CellList([_Sum(group) for group in groups.holders])
-        self.over_data, self.over_world = _Sum(groups.data), _Sum(groups.world)
+        self.over_world = _Sum(groups.world)
+        self.over_data = (
+            ReduceToOwnRows(optimizer.shard) if optimizer.is_shared_out else _Sum(groups.data)
+        )
 
     def construct(self, control):
         # Each message waits for the one before: ranks with different graphs would otherwise be
@@ -71,23 +74,17 @@ class PipelineUpdate(nn.Cell):
             before = gradient
             gradients = (*gradients, gradient)
             if self.owned[b]:
-                squares = squares + ops.square(gradient).sum(axis=1).sum()
+                squares = squares + sum_of_squares((gradient,))
         mine = ops.concat(
             (
-                # All data ranks have found the same squares.
-                ops.reshape(squares, (1,)) * self.data_share,
+                ops.reshape(squares, (1,)) * self.square_share,
                 control[1:2] * self.vote_share,
                 self.scalar_sums * self.share,
             )
         )
         everywhere = self.over_world(ops.depend(mine, before))
         norm, votes, scalars = ops.sqrt(everywhere[0]), everywhere[1:2], everywhere[2:]
-        clip = ops.minimum(self.max_norm / (norm + 1e-6), ops.ones_like(norm))
-        clipped = ()
-        for gradient in gradients:
-            clipped = (*clipped, gradient * clip)
-        is_finite = ops.logical_and(ops.isfinite(norm), ops.isfinite(scalars[0]))
-        _, is_updated = self.optimizer(clipped, control[0], is_finite)
+        _, is_updated = self.optimizer(gradients, control[0], ops.isfinite(scalars[0]), norm)
         for b in range(len(self.sums)):
             ops.assign(self.sums[b], ops.zeros_like(self.sums[b]))
         ops.assign(self.scalar_sums, ops.zeros_like(self.scalar_sums))

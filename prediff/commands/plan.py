@@ -21,7 +21,7 @@ def plan(
     """
     from prediff.config import load_config
     from prediff.plan import plan as lay_out
-    from prediff.plan import render
+    from prediff.plan_tables import render
 
     found = lay_out(
         config=load_config(config, set_ or ()), nodes=nodes, per_node=per_node, device=device

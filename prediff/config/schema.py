@@ -231,7 +231,12 @@ class Evaluate(Section):
 
 
 class Parallel(Section):
+    """How the ranks that train the denoiser share it; other stages only share samples."""
+
     pipeline: PositiveInt = Field(1, description="stages of the folded pipeline")
+    shard_optimizer: bool = Field(
+        False, description="ZeRO-1: data ranks share out AdamW's moments and the average"
+    )
 
 
 class Config(Section):

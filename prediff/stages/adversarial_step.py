@@ -7,6 +7,7 @@ import numpy as np
 from mindspore import Tensor, nn
 
 from hpc.compile_cache import Compiler
+from hpc.pipeline.step import PipelineTrainStep
 from hpc.step import StepReport, TrainState, TrainStep
 
 DISCRIMINATOR = "discriminator"
@@ -112,7 +113,7 @@ class AdversarialStep:
         self.discriminator.load_weights(_below(f"{DISCRIMINATOR}.", model))
 
 
-AnyStep = TrainStep | AdversarialStep
+AnyStep = TrainStep | PipelineTrainStep | AdversarialStep
 AnyReport = StepReport | AdversarialReport
 
 

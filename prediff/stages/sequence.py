@@ -19,6 +19,7 @@ from hpc.stop import StopRequest
 from prediff.config import Config
 from prediff.stages.cache_latents import cache_latents, open_latents
 from prediff.stages.completion import is_trained, total_steps
+from prediff.stages.denoiser_step import denoiser_mesh
 from prediff.stages.evaluate import evaluate, is_evaluated
 from prediff.stages.forecast import chosen_cases, forecast, provenance
 from prediff.stages.forecast_file import is_forecast_of
@@ -28,7 +29,7 @@ from prediff.stages.run_folder import RunFolder
 from prediff.stages.stopping import raise_if_asked
 from prediff.stages.train_alignment import train_alignment
 from prediff.stages.train_autoencoder import train_autoencoder
-from prediff.stages.train_diffusion import refuse_pipeline, train_diffusion
+from prediff.stages.train_diffusion import train_diffusion
 from prediff.verification.headline import skill_table
 
 Say = Callable[[str], None]
@@ -52,18 +53,20 @@ class Stage:
 
 
 def check_ranks(config: Config, *, ranks: int) -> None:
-    """Refuse a number of ranks that the global batches do not divide into.
+    """Refuse a number of ranks that the global batches or the network do not divide into.
 
     Raises:
         UserError: naming the setting, and numbers that work.
     """
-    refuse_pipeline(config)
     for section in ("train_autoencoder", "train_diffusion", "train_alignment"):
         if section == "train_alignment" and not config.is_guided:
             continue
         settings = getattr(config, section)
         try:
-            make_mesh(ranks=ranks, global_batch=settings.global_batch)
+            if section == "train_diffusion":
+                denoiser_mesh(config, ranks=ranks)
+            else:
+                make_mesh(ranks=ranks, global_batch=settings.global_batch)
         except UserError as error:
             raise UserError(f"{section}: {error}") from None
 

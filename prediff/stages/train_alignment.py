@@ -22,7 +22,7 @@ from prediff.stages.open_data import open_split
 from prediff.stages.run_folder import RunFolder
 from prediff.stages.train_diffusion import DenoiserBatches, latent_scale
 from prediff.stages.training import Drive, TrainingStage, accumulation, train
-from prediff.stages.validation import mean_over_batches
+from prediff.stages.validation import LossEvaluation, mean_over_batches
 
 STAGE = "alignment"
 VALIDATION_WINDOWS = 64
@@ -139,13 +139,14 @@ def train_alignment(
 
         def validate(compiler: Compiler) -> dict[str, float]:
             return mean_over_batches(
-                loss,
+                LossEvaluation(loss),
                 AlignmentBatches(validation, config),
                 positions=chosen,
                 batch=settings.global_batch // mesh.data,
                 names=("loss", *AlignmentLoss.SCALARS),
                 runtime=runtime,
                 compiler=compiler,
+                mesh=mesh,
             )
 
         drive(

@@ -26,7 +26,7 @@ from prediff.stages.adversarial_step import AdversarialStep
 from prediff.stages.open_data import open_split
 from prediff.stages.run_folder import RunFolder
 from prediff.stages.training import Drive, TrainingStage, accumulation, train
-from prediff.stages.validation import mean_over_batches
+from prediff.stages.validation import LossEvaluation, mean_over_batches
 
 STAGE = "autoencoder"
 SCALAR_NAMES = ("mean_absolute_error", "kl_divergence")
@@ -183,13 +183,14 @@ def train_autoencoder(
 
         def validate(compiler: Compiler) -> dict[str, float]:
             return mean_over_batches(
-                loss,
+                LossEvaluation(loss),
                 fixed,
                 positions=chosen,
                 batch=settings.global_batch // mesh.data,
                 names=("loss", *SCALAR_NAMES),
                 runtime=runtime,
                 compiler=compiler,
+                mesh=mesh,
             )
 
         def show(board: Board, done: int) -> None:

@@ -6,11 +6,8 @@ Letters: B batch, T frames, h, w, c height, width and channels of a latent frame
 import numpy as np
 
 from hpc.compile_cache import Compiler
-from hpc.errors import UserError
-from hpc.mesh import make_mesh
 from hpc.randomness import keyed_generator, keyed_normal
 from hpc.runtime import Runtime
-from hpc.step import TrainStep
 from hpc.stop import StopRequest
 from prediff.config import Config
 from prediff.diffusion import DiffusionLoss, NoiseSchedule, StraightPath, noise_schedule
@@ -18,14 +15,19 @@ from prediff.models import build_denoiser
 from prediff.models.cost import TRAINING_PASSES
 from prediff.models.denoiser_cost import DenoiserCost
 from prediff.stages.cache_latents import open_latents
+from prediff.stages.denoiser_step import (
+    SCALAR_NAMES,
+    build_step,
+    denoiser_mesh,
+    evaluation_of,
+)
 from prediff.stages.latent_windows import LatentWindows
 from prediff.stages.open_data import open_split
 from prediff.stages.run_folder import RunFolder
-from prediff.stages.training import Drive, TrainingStage, accumulation, train
+from prediff.stages.training import Drive, TrainingStage, train
 from prediff.stages.validation import mean_over_batches
 
 STAGE = "diffusion"
-SCALAR_NAMES = ("mean_squared_error", "variational_term")
 VALIDATION_WINDOWS = 64
 
 
@@ -46,31 +48,6 @@ def build_loss(config: Config) -> DiffusionLoss:
         parameterization=config.diffusion.parameterization,
         learn_logvar=config.diffusion.learn_log_variance,
         vlb_weight=config.diffusion.variational_weight,
-    )
-
-
-def build_step(
-    loss: DiffusionLoss, config: Config, *, data_group: str | None = None, data_size: int = 1
-) -> TrainStep:
-    """Return the step that trains a denoiser.
-
-    Args:
-        loss: with the network to train, from `build_loss`.
-        data_group: communication group of the data-parallel ranks, None for one process.
-        data_size: ranks in it.
-    """
-    settings = config.train_diffusion
-    loss.set_train(True)
-    return TrainStep(
-        loss,
-        {name: p for name, p in loss.parameters_and_names() if p.requires_grad},
-        scalar_names=SCALAR_NAMES,
-        accumulation=accumulation(settings, data_ranks=data_size),
-        data_group=data_group,
-        data_size=data_size,
-        weight_decay=settings.weight_decay,
-        max_norm=settings.gradient_clip,
-        ema_decay=settings.ema_decay,
     )
 
 
@@ -123,12 +100,14 @@ def train_diffusion(
         drive: what is done with the stage; the profiler makes some steps and keeps nothing.
 
     Raises:
-        UserError: no latents, a batch that the ranks do not divide, damaged state.
+        UserError: no latents, a mesh that cannot be, damaged state.
         Stopped: asked to stop; a checkpoint was saved.
     """
     settings = config.train_diffusion
-    refuse_pipeline(config)
-    mesh = make_mesh(ranks=runtime.place.size, global_batch=settings.global_batch)
+    mesh = denoiser_mesh(config, ranks=runtime.place.size)
+    hosts = runtime.all_gather_object(runtime.place.host)
+    if runtime.is_first and mesh.size > 1:
+        print(mesh.table(hosts), flush=True)
     with (
         open_split(folder, config, "train") as windows,
         open_split(folder, config, "validation") as validation_windows,
@@ -148,18 +127,19 @@ def train_diffusion(
         training = latents_of(windows, scale=scale)
         validation = latents_of(validation_windows, scale=scale)
         loss = build_loss(config)
-        step = build_step(loss, config, data_group=runtime.data_group(mesh), data_size=mesh.data)
+        step = build_step(loss, config, runtime=runtime, mesh=mesh)
         chosen = np.linspace(0, len(validation) - 1, VALIDATION_WINDOWS).astype(int)
 
         def validate(compiler: Compiler) -> dict[str, float]:
             return mean_over_batches(
-                loss,
+                evaluation_of(loss, step),
                 DenoiserBatches(validation, config),
                 positions=chosen,
                 batch=settings.global_batch // mesh.data,
                 names=("loss", *SCALAR_NAMES),
                 runtime=runtime,
                 compiler=compiler,
+                mesh=mesh,
             )
 
         drive(
@@ -179,19 +159,6 @@ def train_diffusion(
                 extra_state={"latent_scale": scale, "cadence_minutes": windows.cadence_minutes},
             ),
             stop=stop,
-        )
-
-
-def refuse_pipeline(config: Config) -> None:
-    """Refuse what hpc/pipeline can do and this stage cannot yet.
-
-    Raises:
-        UserError: more than one stage.
-    """
-    if config.parallel.pipeline > 1:
-        raise UserError(
-            f"parallel.pipeline={config.parallel.pipeline} is for `prediff plan` so far: training "
-            "is not connected to the folded pipeline yet; set parallel.pipeline=1"
         )
 
 

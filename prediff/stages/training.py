@@ -128,9 +128,9 @@ def train(
 
     def save(done: int) -> None:
         """Copy the state off the device; writing it goes on beside the next steps."""
+        state = step.export()  # what is spread over ranks, all of them bring together
         if writer is None:
             return
-        state = step.export()
         groups = {"model": state.model, "optimizer": state.optimizer, "ema": state.ema}
         writer.save(
             step=done,

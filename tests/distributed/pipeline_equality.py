@@ -2,13 +2,15 @@
 
     python tests/distributed/pipeline_equality.py FOLDER 1x1
     msrun --worker_num=4 --local_worker_num=4 --master_port=21900 --join=True \
-        python tests/distributed/pipeline_equality.py FOLDER 2x2
+        python tests/distributed/pipeline_equality.py FOLDER 2x2 accumulated sharded
 
-Every run, whatever its mesh (data x pipeline), writes FOLDER/MESH.npz with the same loss, weights
-and averages up to rounding. `--depth` is the blocks of each of the two levels.
+Every run, whatever its mesh (data x pipeline) and variant, writes FOLDER/MESH_VARIANT.npz with the
+same loss, weights and averages up to rounding. `--depth` is the blocks of each of the two levels.
+mesh_equality.py runs all of them and compares.
 """
 
 import argparse
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -17,23 +19,44 @@ from hpc.environment import prepare_environment
 prepare_environment()
 
 import mindspore as ms  # noqa: E402
+from mindspore import nn  # noqa: E402
 
 from hpc.mesh import Mesh  # noqa: E402
 from hpc.pipeline.step import PipelineTrainStep  # noqa: E402
 from hpc.runtime import Runtime, start_runtime  # noqa: E402
+from hpc.shard import shard_over_data  # noqa: E402
 from hpc.step import TrainStep  # noqa: E402
 from prediff.diffusion import DiffusionLoss, noise_schedule  # noqa: E402
 from prediff.diffusion.pipelined_loss import chunks_of_rank  # noqa: E402
 from prediff.models.earthformer_unet import EarthformerUNet  # noqa: E402
+from prediff.stages.denoiser_step import evaluation_of  # noqa: E402
 
 GRID = {"height": 4, "width": 4, "latent_channels": 2}
 # A large eps: gradients of biases before a norm are rounding, which AdamW would blow up.
 OPTIMIZER = {"weight_decay": 0.01, "max_norm": 0.5, "ema_decay": 0.9, "eps": 1e-2}
 SCALARS = ("mean_squared_error", "variational_term")
-GLOBAL_BATCH = 4
+GLOBAL_BATCH = 8
 
 
-def make_loss(*, depth: int) -> DiffusionLoss:
+@dataclass(frozen=True)
+class Variant:
+    """How a step is made, which must not change what it gives."""
+
+    is_accumulated: bool = True
+    """In micro-batches of one sample; else in one."""
+    recompute: bool = False
+    is_sharded: bool = False
+
+
+VARIANTS = {
+    "whole": Variant(is_accumulated=False),
+    "accumulated": Variant(),
+    "recomputed": Variant(recompute=True),
+    "sharded": Variant(is_sharded=True),
+}
+
+
+def make_loss(*, depth: int, recompute: bool) -> DiffusionLoss:
     denoiser = EarthformerUNet(
         context_length=1,
         forecast_length=2,
@@ -47,6 +70,7 @@ def make_loss(*, depth: int) -> DiffusionLoss:
         time_block_dropout=0.1,
         hierarchical_positions=True,
         backend="reference",
+        recompute=recompute,
         **GRID,
     )
     loss = DiffusionLoss(
@@ -76,8 +100,9 @@ def batch(step: int) -> tuple[np.ndarray, ...]:
     return clean, noise, noise_step, condition, key
 
 
-def make_step(runtime: Runtime, mesh: Mesh, *, depth: int, micro_batches: int):
-    loss = make_loss(depth=depth)
+def make_step(runtime: Runtime, mesh: Mesh, loss: DiffusionLoss, *, depth: int, variant: Variant):
+    micro_batches = GLOBAL_BATCH // mesh.data if variant.is_accumulated else 1
+    shard = shard_over_data(runtime, mesh) if variant.is_sharded else None
     if mesh.pipeline == 1:
         return TrainStep(
             loss,
@@ -86,6 +111,7 @@ def make_step(runtime: Runtime, mesh: Mesh, *, depth: int, micro_batches: int):
             accumulation=micro_batches,
             data_group=runtime.data_group(mesh),
             data_size=mesh.data,
+            shard=shard,
             **OPTIMIZER,
         )
     _, stage = mesh.coordinates(runtime.place.rank)
@@ -96,13 +122,15 @@ def make_step(runtime: Runtime, mesh: Mesh, *, depth: int, micro_batches: int):
         mesh=mesh,
         micro_batches=micro_batches,
         scalar_names=SCALARS,
-        bucket_bytes=4096,
+        bucket_bytes=8192,
+        shard=shard,
         **OPTIMIZER,
     )
 
 
-def run(runtime: Runtime, mesh: Mesh, *, depth: int, steps: int, micro_batches: int):
-    step = make_step(runtime, mesh, depth=depth, micro_batches=micro_batches)
+def run(runtime: Runtime, mesh: Mesh, *, depth: int, steps: int, variant: Variant):
+    loss = make_loss(depth=depth, recompute=variant.recompute)
+    step = make_step(runtime, mesh, loss, depth=depth, variant=variant)
     data_rank, _ = mesh.coordinates(runtime.place.rank)
     share = GLOBAL_BATCH // mesh.data
     part = slice(data_rank * share, (data_rank + 1) * share)
@@ -116,6 +144,11 @@ def run(runtime: Runtime, mesh: Mesh, *, depth: int, steps: int, micro_batches: 
     step.load(state)  # taking it over must change nothing
     again = step.export()
     found = {f"report/{n}/{name}": v for n, r in enumerate(reports) for name, v in r.items()}
+    inputs = [array[part] for array in batch(0)]
+    evaluation = evaluation_of(loss, step)
+    evaluation.compile(*inputs, compiler=nn.Cell.compile)
+    scores = evaluation(*inputs)
+    found["evaluation"] = np.mean(runtime.all_gather_object(scores), axis=0)
     for kind in ("model", "optimizer", "ema"):
         for name, array in getattr(state, kind).items():
             found[f"{kind}/{name}"] = array
@@ -127,6 +160,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("folder")
     parser.add_argument("mesh")
+    parser.add_argument("variants", nargs="*", default=["accumulated"], choices=VARIANTS)
     parser.add_argument("--depth", type=int, default=1)
     parser.add_argument("--steps", type=int, default=4)
     options = parser.parse_args()
@@ -134,15 +168,12 @@ def main() -> None:
     mesh = Mesh(data=data, pipeline=pipeline)
     with start_runtime(device="cpu") as runtime:
         assert runtime.place.size == mesh.size, "start as many ranks as the mesh has"
-        found = run(
-            runtime,
-            mesh,
-            depth=options.depth,
-            steps=options.steps,
-            micro_batches=GLOBAL_BATCH // data,
-        )
-        if runtime.is_first:
-            np.savez(f"{options.folder}/{options.mesh}.npz", **found)
+        for name in options.variants:
+            found = run(
+                runtime, mesh, depth=options.depth, steps=options.steps, variant=VARIANTS[name]
+            )
+            if runtime.is_first:
+                np.savez(f"{options.folder}/{options.mesh}_{name}.npz", **found)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,8 @@ from rich.console import Console
 
 from hpc.errors import UserError
 from prediff.config import Config
-from prediff.plan import GIGA, plan, render
+from prediff.plan import GIGA, plan
+from prediff.plan_tables import render
 
 PUBLISHED = {
     "data": {"frame_size": 128},
@@ -93,3 +94,16 @@ def test_a_device_with_a_higher_peak_is_faster():
 def test_what_cannot_run_is_refused_with_what_would(changes, arguments, message):
     with pytest.raises(UserError, match=message):
         plan(config=published(**changes), **{"nodes": 1, "per_node": 8, **arguments})
+
+
+def test_sharing_out_the_optimizer_leaves_each_data_rank_its_part_of_moments_and_average():
+    whole, shared = (
+        plan(config=published(parallel={"shard_optimizer": on}), nodes=1, per_node=8)
+        for on in (False, True)
+    )
+    for before, after in zip(whole.meshes, shared.meshes, strict=True):
+        rank, data = before.ranks[0], before.mesh.data
+        saved = rank.memory - after.ranks[0].memory
+        # Two moments and the average, and the gradient's clipped copy if the update is the peak.
+        expected = [4 * n * rank.parameters * (1 - 1 / data) for n in (3, 4)]
+        assert expected[0] * 0.999 <= saved <= expected[1] * 1.001

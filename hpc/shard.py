@@ -1,0 +1,105 @@
+"""ZeRO-1: each data rank keeps the optimizer's state of its own rows of every bucket.
+
+R rows of a bucket `[R, 1024]`, d data ranks; each owns R/d rows, in rank order. Gradients arrive as
+the own rows of their sum, the update is made there, and the new weights are gathered.
+
+Source: Rajbhandari et al. 2020 ("ZeRO"), stage 1.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import mindspore as ms
+import numpy as np
+from mindspore import nn, ops
+
+from hpc.gather import gather_in_group
+from hpc.mesh import Mesh
+from hpc.runtime import Runtime
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Which part of the optimizer's state this rank keeps; by default all of it."""
+
+    rank: int = 0
+    """Among the data ranks."""
+    size: int = 1
+    group: str | None = None
+    reduce_scatters: bool = False
+    """Whether the backend can reduce and scatter in one message; else it reduces everywhere."""
+
+    def own_rows(self, bucket: np.ndarray) -> np.ndarray:
+        """Return this rank's rows `[R/d, 1024]` of a bucket `[R, 1024]`."""
+        return np.split(bucket, self.size)[self.rank]
+
+    def whole(self, buckets: Iterable[np.ndarray]) -> list[np.ndarray]:
+        """Return whole buckets `[R, 1024]` from every rank's rows; all data ranks call it."""
+        gathered = []
+        for rows in buckets:
+            parts = gather_in_group(rows.tobytes(), group=self.group, size=self.size)
+            gathered.append(np.frombuffer(b"".join(parts), np.float32).reshape(-1, rows.shape[1]))
+        return gathered
+
+
+def shard_over_data(runtime: Runtime, mesh: Mesh) -> Shard:
+    """Return this rank's part of the state that its data group shares out."""
+    data_rank, _ = mesh.coordinates(runtime.place.rank)
+    return Shard(
+        rank=data_rank,
+        size=mesh.data,
+        group=runtime.data_group(mesh),
+        reduce_scatters=runtime.has_reduce_scatter,
+    )
+
+
+class OwnRows(nn.Cell):
+    """A bucket `[R, 1024]` -> this rank's rows of it `[R/d, 1024]`."""
+
+    def __init__(self, shard: Shard):
+        super().__init__()
+        self.rank, self.size = shard.rank, shard.size
+
+    def construct(self, bucket):
+        if self.size == 1:
+            return bucket
+        rows = bucket.shape[0] // self.size
+        return ops.slice(bucket, (self.rank * rows, 0), (rows, bucket.shape[1]))
+
+
+class ReduceToOwnRows(nn.Cell):
+    """A bucket `[R, 1024]` -> this rank's rows `[R/d, 1024]` of its sum over the data ranks."""
+
+    def __init__(self, shard: Shard):
+        super().__init__()
+        self.scatters = shard.reduce_scatters
+        if self.scatters:
+            self.reduce = ops.ReduceScatter(ops.ReduceOp.SUM, shard.group)
+        else:
+            self.reduce = ops.AllReduce(ops.ReduceOp.SUM, shard.group)
+            self.own_rows = OwnRows(shard)
+
+    def construct(self, bucket):
+        reduced = self.reduce(bucket)
+        return reduced if self.scatters else self.own_rows(reduced)
+
+
+class WholeRows(nn.Cell):
+    """Every rank's rows `[R/d, 1024]` -> the bucket `[R, 1024]`."""
+
+    def __init__(self, shard: Shard):
+        super().__init__()
+        self.size = shard.size
+        if shard.size > 1:
+            self.gather = ops.AllGather(shard.group)
+
+    def construct(self, rows):
+        return rows if self.size == 1 else self.gather(rows)
+
+
+def sum_of_squares(buckets):
+    """Return the sum of squares over buckets `[R, 1024]`, a float32 scalar; usable in graphs."""
+    squares = ops.zeros((), ms.float32)
+    for bucket in buckets:
+        squares = squares + ops.square(bucket).sum(axis=1).sum()
+    return squares

@@ -1,0 +1,117 @@
+"""The step that trains the denoiser: whole on each rank, or spread over a folded pipeline."""
+
+import numpy as np
+
+from hpc.compile_cache import Compiler
+from hpc.errors import UserError
+from hpc.mesh import Mesh, Place, make_mesh
+from hpc.pipeline.partition import fold_blocks
+from hpc.pipeline.schedule import micro_batches_of
+from hpc.pipeline.step import PipelineTrainStep
+from hpc.runtime import Runtime
+from hpc.shard import shard_over_data
+from hpc.step import TrainStep
+from prediff.config import Config
+from prediff.diffusion import DiffusionLoss
+from prediff.diffusion.pipelined_loss import chunks_of_rank
+from prediff.models.denoiser_cost import DenoiserCost
+from prediff.models.unet_chunks import unet_skips
+from prediff.stages.validation import Evaluation, LossEvaluation
+
+SCALAR_NAMES = ("mean_squared_error", "variational_term")
+DenoiserStep = TrainStep | PipelineTrainStep
+ALONE = Runtime(place=Place(), device="CPU", world_group=None)
+
+
+def denoiser_mesh(config: Config, *, ranks: int) -> Mesh:
+    """Return the mesh on which a number of ranks train the denoiser.
+
+    Raises:
+        UserError: the ranks, the global batch or the blocks cannot be cut so; says what works.
+    """
+    mesh = make_mesh(
+        ranks=ranks,
+        pipeline=config.parallel.pipeline,
+        global_batch=config.train_diffusion.global_batch,
+    )
+    if mesh.pipeline > 1:
+        if config.denoiser.global_vectors:
+            raise UserError(
+                "a pipeline does not carry global vectors: set denoiser.global_vectors to 0 or "
+                "parallel.pipeline to 1"
+            )
+        skips = unet_skips(config.denoiser.depths)
+        fold_blocks(block_costs(config), stages=mesh.pipeline, skips=skips)
+    return mesh
+
+
+def block_costs(config: Config) -> list[float]:
+    """Return the operations of each block, by which a pipeline is cut."""
+    costs = DenoiserCost(config)
+    return [costs.cost(block).operations for block in costs.blocks]
+
+
+def build_step(
+    loss: DiffusionLoss, config: Config, *, runtime: Runtime = ALONE, mesh: Mesh | None = None
+) -> DenoiserStep:
+    """Return the step that trains a denoiser.
+
+    With a pipeline the loss keeps only this rank's blocks and cannot run by itself any more.
+
+    Args:
+        loss: with the network to train, from `build_loss`.
+        runtime: the ranks; by default one process.
+        mesh: their order.
+    """
+    mesh, settings = mesh or Mesh(), config.train_diffusion
+    micro_batches = micro_batches_of(
+        samples=settings.global_batch // mesh.data,
+        largest=settings.micro_batch,
+        stages=mesh.pipeline,
+    )
+    shares_out = config.parallel.shard_optimizer and mesh.data > 1
+    shard = shard_over_data(runtime, mesh) if shares_out else None
+    loss.set_train(True)
+    if mesh.pipeline == 1:
+        return TrainStep(
+            loss,
+            {name: p for name, p in loss.parameters_and_names() if p.requires_grad},
+            scalar_names=SCALAR_NAMES,
+            accumulation=micro_batches,
+            data_group=runtime.data_group(mesh),
+            data_size=mesh.data,
+            shard=shard,
+            weight_decay=settings.weight_decay,
+            max_norm=settings.gradient_clip,
+            ema_decay=settings.ema_decay,
+        )
+    _, stage = mesh.coordinates(runtime.place.rank)
+    return PipelineTrainStep(
+        chunks_of_rank(loss, stages=mesh.pipeline, stage=stage, costs=block_costs(config)),
+        runtime=runtime,
+        mesh=mesh,
+        micro_batches=micro_batches,
+        scalar_names=SCALAR_NAMES,
+        shard=shard,
+        weight_decay=settings.weight_decay,
+        max_norm=settings.gradient_clip,
+        ema_decay=settings.ema_decay,
+    )
+
+
+class PipelineEvaluation:
+    """Evaluates on all ranks of a pipeline, which get the same inputs, of a step's shapes."""
+
+    def __init__(self, step: PipelineTrainStep) -> None:
+        self._step = step
+
+    def compile(self, *inputs: np.ndarray, compiler: Compiler) -> None:
+        self._step.compile_evaluation(*inputs, compiler=compiler)
+
+    def __call__(self, *inputs: np.ndarray) -> list[float]:
+        return list(self._step.evaluate(*inputs).values())
+
+
+def evaluation_of(loss: DiffusionLoss, step: DenoiserStep) -> Evaluation:
+    """Return what evaluates the weights that a step, built from this loss, holds."""
+    return PipelineEvaluation(step) if isinstance(step, PipelineTrainStep) else LossEvaluation(loss)

@@ -1,0 +1,99 @@
+"""The newcomer's command with a pipeline: it trains, and its checkpoints fit every mesh."""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from hpc.checkpoint.format import read_checkpoint
+from hpc.checkpoint.store import find_latest
+
+ROOT = Path(__file__).parents[2]
+SMALLEST = [
+    "data.frame_size=32",
+    "data.synthetic.train_events=8",
+    "data.synthetic.test_events=3",
+    "autoencoder.widths=[8,8]",
+    "autoencoder.latent_channels=4",
+    "autoencoder.norm_groups=4",
+    "denoiser.base_width=8",
+    "denoiser.depths=[2]",
+    "denoiser.feed_forward_dropout=0.1",
+    "train_autoencoder.duration=4 steps",
+    "train_autoencoder.global_batch=4",
+    "train_diffusion.duration=4 steps",
+    "train_diffusion.global_batch=4",
+    "train_diffusion.checkpoint_every=2",
+    "train_diffusion.log_every=1",
+    "forecast.cases=2",
+    "forecast.steps=2",
+    "forecast.ensemble_members=2",
+]
+
+
+def prediff(folder: Path, *arguments: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        arguments,
+        cwd=folder,
+        env={**os.environ, "WORKERS": "2", "COLUMNS": "160"},
+        capture_output=True,
+        text=True,
+        timeout=900,
+        check=False,
+    )
+
+
+@pytest.mark.slow
+def test_a_run_of_two_stages_goes_on_as_one_process_from_its_checkpoint(tmp_path):
+    settings = [part for text in SMALLEST for part in ("--set", text)]
+    launch = ("bash", str(ROOT / "launch" / "msrun_8p.sh"), "--name", "first", *settings)
+    job = prediff(tmp_path, *launch, "--set", "parallel.pipeline=2")
+    assert job.returncode == 0, job.stdout[-3000:] + job.stderr[-3000:]
+    assert "mesh 1 x 2 (data x pipeline), 2 ranks" in job.stdout
+    checkpoints = tmp_path / "runs/first/diffusion/checkpoints"
+    newest = find_latest(checkpoints)
+    assert newest is not None
+    pipelined = read_checkpoint(newest)
+    assert pipelined.state["mesh"] == {"data": 1, "pipeline": 2}
+    assert "mean_squared_error_ema" in pipelined.state["scores"]
+
+    shutil.rmtree(newest)
+    alone = ("prediff", "train", "diffusion", "--name", "first")
+    job = prediff(tmp_path, *alone, "--set", "parallel.pipeline=1")
+    assert job.returncode == 0, job.stdout[-3000:] + job.stderr[-3000:]
+    assert "step 3/4" in job.stdout
+    assert "step 1/4" not in job.stdout
+    whole = read_checkpoint(find_latest(checkpoints))
+    assert whole.state["mesh"] == {"data": 1, "pipeline": 1}
+    for score, value in pipelined.state["scores"].items():
+        assert whole.state["scores"][score] == pytest.approx(value, rel=1e-4), score
+    for group, arrays in pipelined.arrays.items():
+        assert arrays.keys() == whole.arrays[group].keys()
+    # AdamW makes steps of full size out of gradients that are rounding, so a few weights differ.
+    apart = np.concatenate(
+        [
+            np.abs(array - whole.arrays["model"][name]).ravel()
+            for name, array in pipelined.arrays["model"].items()
+        ]
+    )
+    assert np.mean(apart > 1e-5) < 0.01
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ("parallel.pipeline=3", "train_diffusion: 3 pipeline stages do not divide 2 ranks"),
+        ("denoiser.depths=[1]", "train_diffusion: 2 pipeline stages need 4 blocks and the network"),
+        ("denoiser.global_vectors=2", "a pipeline does not carry global vectors"),
+    ],
+)
+def test_a_mesh_that_cannot_be_is_refused_before_any_rank_starts(tmp_path, setting, said):
+    launch = ("bash", str(ROOT / "launch" / "msrun_8p.sh"), "--set", "parallel.pipeline=2")
+    job = prediff(tmp_path, *launch, "--set", setting)
+    assert job.returncode == 2
+    assert said in job.stderr.replace("\n", " ")
+    assert "Traceback" not in job.stderr
