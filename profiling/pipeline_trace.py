@@ -1,17 +1,22 @@
-"""Train a few steps on a real pipeline, and hold the simulator to what was measured.
+"""Train a few steps on a real pipeline, and hold the simulator and the plan to what was measured.
 
     msrun --worker_num=2 --local_worker_num=2 --master_port=21950 --join=True --log_dir=/tmp/log \
-        python profiling/pipeline_trace.py OUT --width 64 --micro-batches 4
+        python profiling/pipeline_trace.py docs/benchmarks/pipeline_trace_1x2 --width 128
 
-Rank 0 writes OUT.json (every action with its start and end) and OUT.svg (measured above, simulated
-below) and prints measured and simulated time of a step, the bubble, and the share of time in which
-a rank was neither computing nor waiting for a message. The network has a size of its own: long
-chunks, so that what is measured is the schedule.
+Rank 0 writes OUT.json (every action of the fastest step, with its start and end) and OUT.svg
+(measured above, simulated below), and prints the measured and the simulated time of that step, the
+bubble, the share of time in which a rank was neither computing nor waiting for a message, and what
+`prediff plan` says. The simulator gets the mean time of each chunk's passes in that step, so what
+it is held to is how they interlock; ranks that share a core slow each other down in both. The
+network has a size of its own: long chunks, so that what is measured is the schedule.
 """
 
 import argparse
 import json
 import statistics
+import time
+from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -23,23 +28,57 @@ prepare_environment()
 from matplotlib import pyplot as plt  # noqa: E402
 
 from hpc.mesh import Mesh  # noqa: E402
-from hpc.pipeline.actions import Action, Backward, Forward, Receive, Send  # noqa: E402
+from hpc.pipeline.actions import Action, Backward, Forward, Receive, Schedule, Send  # noqa: E402
 from hpc.pipeline.costs import StageCosts  # noqa: E402
-from hpc.pipeline.schedule import folded_one_forward_one_backward  # noqa: E402
 from hpc.pipeline.simulate import Played, simulate  # noqa: E402
 from hpc.pipeline.step import PipelineTrainStep  # noqa: E402
-from hpc.runtime import start_runtime  # noqa: E402
+from hpc.runtime import Runtime, start_runtime  # noqa: E402
 from prediff.config import Config  # noqa: E402
 from prediff.diffusion import DiffusionLoss, noise_schedule  # noqa: E402
 from prediff.diffusion.pipelined_loss import chunks_of_rank  # noqa: E402
 from prediff.models import build_denoiser  # noqa: E402
-from prediff.models.denoiser_cost import DenoiserCost  # noqa: E402
+from prediff.plan import plan  # noqa: E402
+from prediff.stages.denoiser_step import SCALAR_NAMES, block_costs  # noqa: E402
 from profiling.pipeline_bubbles import draw_timeline  # noqa: E402
 
+Timed = tuple[Action, float, float]
+"""(action, start, end), seconds."""
 
-def batch(config: Config, samples: int) -> tuple[np.ndarray, ...]:
+
+def make_config(*, width: int, depth: int, stages: int, micro_batches: int) -> Config:
+    """Return a denoiser of two levels, one sample a micro-batch."""
+    return Config.model_validate(
+        {
+            "denoiser": {"base_width": width, "depths": (depth,) * 2},
+            "train_diffusion": {"global_batch": micro_batches, "micro_batch": 1},
+            "parallel": {"pipeline": stages},
+        }
+    )
+
+
+def make_step(config: Config, runtime: Runtime, seen: list[Timed]) -> PipelineTrainStep:
+    """Return the step of this rank's stage, which tells what it does."""
+    stages = config.parallel.pipeline
+    loss = DiffusionLoss(
+        build_denoiser(config), schedule=noise_schedule(name="linear", num_steps=1000)
+    )
+    loss.set_train(True)
+    return PipelineTrainStep(
+        chunks_of_rank(loss, stages=stages, stage=runtime.place.rank, costs=block_costs(config)),
+        runtime=runtime,
+        mesh=Mesh(pipeline=stages),
+        micro_batches=config.train_diffusion.global_batch,
+        scalar_names=SCALAR_NAMES,
+        weight_decay=0.0,
+        max_norm=1.0,
+        observe=lambda *action: seen.append(action),
+    )
+
+
+def batch(config: Config) -> tuple[np.ndarray, ...]:
     """Return random inputs of the loss Cell."""
     random = np.random.default_rng(0)
+    samples = config.train_diffusion.global_batch
     size, channels = config.latent_size, config.autoencoder.latent_channels
     frames = config.data.forecast_frames, config.data.context_frames
     clean, noise, condition = (
@@ -50,22 +89,22 @@ def batch(config: Config, samples: int) -> tuple[np.ndarray, ...]:
     return clean, noise, step, condition, np.arange(samples, dtype=np.int32)
 
 
-def costs_of(played: list[Played], *, chunks: int) -> StageCosts:
-    """Return the median time of every pass, and of a send on the host."""
+def costs_of(played: Sequence[Played], *, chunks: int) -> StageCosts:
+    """Return the mean time of each chunk's passes, and what a message takes its sender."""
+    host = statistics.median(p.end - p.start for p in played if isinstance(p.action, Send))
 
-    def median(kind: type, chunk: int) -> float:
+    def mean(kind: type[Forward | Backward], chunk: int) -> float:
         times = [
             p.end - p.start
             for p in played
-            if isinstance(p.action, kind) and p.action.chunk == chunk  # type: ignore[union-attr]
+            if isinstance(p.action, kind) and p.action.chunk == chunk
         ]
-        return statistics.median(times)
+        return max(0.0, statistics.mean(times) - host)  # the simulator adds it to every action
 
-    sends = [p.end - p.start for p in played if isinstance(p.action, Send)]
     return StageCosts(
-        forward=tuple(median(Forward, c) for c in range(chunks)),
-        backward=tuple(median(Backward, c) for c in range(chunks)),
-        latency=statistics.median(sends) if sends else 0.0,
+        forward=tuple(mean(Forward, c) for c in range(chunks)),
+        backward=tuple(mean(Backward, c) for c in range(chunks)),
+        host=host,
     )
 
 
@@ -77,92 +116,78 @@ def main() -> None:
     parser.add_argument("--micro-batches", type=int, default=4)
     parser.add_argument("--steps", type=int, default=5)
     options = parser.parse_args()
-    config = Config.model_validate(
-        {"denoiser": {"base_width": options.width, "depths": (options.depth,) * 2}}
-    )
     with start_runtime(device="cpu") as runtime:
-        stages = runtime.place.size
-        mesh = Mesh(pipeline=stages)
-        loss = DiffusionLoss(
-            build_denoiser(config), schedule=noise_schedule(name="linear", num_steps=1000)
-        )
-        loss.set_train(True)
-        counted = DenoiserCost(config)
-        seen: list[tuple[Action, float, float]] = []
-        step = PipelineTrainStep(
-            chunks_of_rank(
-                loss,
-                stages=stages,
-                stage=runtime.place.rank,
-                costs=[counted.cost(block).operations for block in counted.blocks],
-            ),
-            runtime=runtime,
-            mesh=mesh,
+        config = make_config(
+            width=options.width,
+            depth=options.depth,
+            stages=runtime.place.size,
             micro_batches=options.micro_batches,
-            scalar_names=("mean_squared_error", "variational_term"),
-            weight_decay=0.0,
-            max_norm=1.0,
-            observe=lambda *action: seen.append(action),
         )
-        inputs = batch(config, options.micro_batches)
+        seen: list[Timed] = []
+        step = make_step(config, runtime, seen)
+        inputs = batch(config)
         step.compile(*inputs)
         step(*inputs, learning_rate=1e-3).read()
-        seen.clear()
-        runtime.barrier()
+        steps: list[list[list[tuple[float, float]]]] = []
+        whole = []
         for _ in range(options.steps):
+            seen.clear()
+            runtime.barrier()
+            began = time.perf_counter()
             step(*inputs, learning_rate=1e-3).read()
-        # The ranks of one host share a clock.
-        mine = [(number, a, b) for number, (_, a, b) in enumerate(seen)]
-        everyone = runtime.all_gather_object(mine)
+            whole.append(time.perf_counter() - began)
+            # The ranks of one host share a clock.
+            steps.append(runtime.all_gather_object([(start, end) for _, start, end in seen]))
         if runtime.is_first:
-            report(step, everyone, options)
+            report(step.schedule, steps, options.out)
+            predicted = plan(config=config, nodes=1, per_node=runtime.place.size, device="cpu")
+            print(
+                f"whole step, update included: {min(whole):.3f} s (median "
+                f"{statistics.median(whole):.3f} s); "
+                f"plan: {predicted.configured.step_seconds:.3f} s"
+            )
 
 
-def report(step: PipelineTrainStep, everyone: list, options: argparse.Namespace) -> None:
-    """Compare measurement and simulation; write the trace and the picture."""
-    schedule = step.schedule
-    played = [
-        Played(rank, schedule.ranks[rank][number % len(schedule.ranks[rank])], start, end)
-        for rank, actions in enumerate(everyone)
-        for number, start, end in actions
-    ]
-    numbers = [number for actions in everyone for number, _, _ in actions]
-    lengths = [len(schedule.ranks[rank]) for rank, actions in enumerate(everyone) for _ in actions]
-    in_step = [number // length for number, length in zip(numbers, lengths, strict=True)]
-    steps = [
-        [p for p, k in zip(played, in_step, strict=True) if k == number]
-        for number in range(options.steps)
-    ]
-    spans = [max(p.end for p in s) - min(p.start for p in s) for s in steps]
+def report(
+    schedule: Schedule, steps: Sequence[Sequence[Sequence[tuple[float, float]]]], out: Path
+) -> None:
+    """Compare the fastest step, the least disturbed one, with its simulation; draw both."""
+
+    def played_in(step: Sequence[Sequence[tuple[float, float]]]) -> list[Played]:
+        origin = min(start for times in step for start, _ in times)
+        return [
+            Played(rank, action, start - origin, end - origin)
+            for rank, times in enumerate(step)
+            for action, (start, end) in zip(schedule.ranks[rank], times, strict=True)
+        ]
+
+    played = min(map(played_in, steps), key=lambda step: max(p.end for p in step))
+    span, ranks = max(p.end for p in played), len(schedule.ranks)
     costs = costs_of(played, chunks=schedule.chunks)
     found = simulate(schedule, costs)
-    # The fastest step: others were disturbed by whatever else the machine does.
-    best = spans.index(min(spans))
-    busy = sum(p.end - p.start for p in steps[best] if not isinstance(p.action, Send | Receive)) / (
-        spans[best] * len(schedule.ranks)
+    waits = sum(p.end - p.start for p in played if isinstance(p.action, Send | Receive))
+    inside = sum(p.end - p.start for p in played)
+    longest = max(*costs.forward, *costs.backward)
+    print(f"{schedule.name}, {ranks} ranks, {schedule.micro_batches} micro-batches")
+    print(f"longest pass of a chunk {longest:.4f} s, send {costs.host:.4f} s")
+    print(f"measured {span:.4f} s, simulated {found.makespan:.4f} s, {found.makespan / span:.3f}")
+    print(f"bubble measured {1 - (inside - waits) / (span * ranks):.1%}, ", end="")
+    print(f"simulated {found.bubble:.1%}")
+    glue = statistics.median(
+        after.start - before.end
+        for rank in range(ranks)
+        for before, after in pairwise(p for p in played if p.rank == rank)
     )
-    inside = sum(p.end - p.start for p in steps[best]) / (spans[best] * len(schedule.ranks))
-    print(f"measured {min(spans):.4f} s (median {statistics.median(spans):.4f} s)")
-    print(f"simulated {found.makespan:.4f} s, ratio {min(spans) / found.makespan:.3f}")
-    print(f"bubble measured {1 - busy:.1%}, simulated {found.bubble:.1%}; glue {1 - inside:.2%}")
-    ideal = simulate(
-        folded_one_forward_one_backward(
-            stages=len(schedule.ranks), micro_batches=schedule.micro_batches, costs=costs
-        ),
-        costs,
-    )
-    print(f"simulated with the order for these times {ideal.makespan:.4f} s")
-    origin = min(p.start for p in steps[best])
-    moved = [Played(p.rank, p.action, p.start - origin, p.end - origin) for p in steps[best]]
-    options.out.with_suffix(".json").write_text(
-        json.dumps([[p.rank, repr(p.action), p.start, p.end] for p in moved], indent=0)
+    print(f"host between two actions {1e3 * glue:.2f} ms, {glue / longest:.1%} of the longest pass")
+    out.with_suffix(".json").write_text(
+        json.dumps([[p.rank, repr(p.action), p.start, p.end] for p in played], indent=0)
     )
     figure, (above, below) = plt.subplots(2, 1, figsize=(10, 4), sharex=True)
-    draw_timeline(above, moved, chunks=schedule.chunks, title="measured")
+    draw_timeline(above, played, chunks=schedule.chunks, title="measured")
     draw_timeline(below, found.timeline, chunks=schedule.chunks, title="simulated")
     below.set_xlabel("ms (colour: chunk; light: forward, full: backward)")
     figure.tight_layout()
-    figure.savefig(options.out.with_suffix(".svg"), metadata={"Date": None})
+    figure.savefig(out.with_suffix(".svg"), metadata={"Date": None})
 
 
 if __name__ == "__main__":

@@ -72,7 +72,7 @@ class PipelineTrainStep:
         self.names = ("loss", "grad_norm", "is_finite", STOP_VOTES, *scalar_names)
         self.micro_batches, self.scalar_names = micro_batches, tuple(scalar_names)
         self._chunks, self._runtime, self._mesh = dict(chunks), runtime, mesh
-        data_group = runtime.data_group(mesh)
+        data_group = runtime.data_group(mesh) if shard is None else shard.group
         self._group = runtime.pipeline_group(mesh)
 
         mine = {

@@ -78,7 +78,7 @@ def build_step(
             {name: p for name, p in loss.parameters_and_names() if p.requires_grad},
             scalar_names=SCALAR_NAMES,
             accumulation=micro_batches,
-            data_group=runtime.data_group(mesh),
+            data_group=runtime.data_group(mesh) if shard is None else shard.group,
             data_size=mesh.data,
             shard=shard,
             weight_decay=settings.weight_decay,

@@ -71,6 +71,11 @@ def restore(
     return order.batch_at(checkpoint.state["samples_seen"])
 
 
+def software() -> dict[str, str]:
+    """Return the versions that decide what a run computes."""
+    return {"python": platform.python_version()} | {name: version(name) for name in PACKAGES}
+
+
 def training_state(stage: str, config: Config, runtime: Runtime, mesh: Mesh) -> dict[str, Any]:
     """Return what a checkpoint says of the run that made it."""
     return {
@@ -78,5 +83,5 @@ def training_state(stage: str, config: Config, runtime: Runtime, mesh: Mesh) -> 
         "config": config.model_dump(mode="json"),
         "mesh": {"data": mesh.data, "pipeline": mesh.pipeline},
         "device": runtime.device,
-        "versions": {"python": platform.python_version()} | {p: version(p) for p in PACKAGES},
+        "versions": software(),
     }

@@ -16,7 +16,7 @@ from hpc.mesh import make_mesh
 from hpc.monitor.progress import Progress
 from hpc.runtime import Runtime
 from hpc.stop import StopRequest
-from prediff.config import Config
+from prediff.config import Config, differing_keys
 from prediff.stages.cache_latents import cache_latents, open_latents
 from prediff.stages.completion import is_trained, total_steps
 from prediff.stages.denoiser_step import denoiser_mesh
@@ -24,7 +24,7 @@ from prediff.stages.evaluate import evaluate, is_evaluated
 from prediff.stages.forecast import chosen_cases, forecast, provenance
 from prediff.stages.forecast_file import is_forecast_of
 from prediff.stages.open_data import make_synthetic_data, open_split
-from prediff.stages.resume import is_restarted
+from prediff.stages.resume import is_restarted, software
 from prediff.stages.run_folder import RunFolder
 from prediff.stages.stopping import raise_if_asked
 from prediff.stages.train_alignment import train_alignment
@@ -90,9 +90,13 @@ def run_stages(
     """Do the named stages, or all, in order; what is done already is left out.
 
     Raises:
-        UserError: bad input, or a stage whose prerequisite is missing.
+        UserError: bad input, ranks that were started differently, or a stage whose prerequisite is
+            missing.
         Stopped: asked to stop; all that was made stays.
     """
+    runtime.require_same("the software", software())
+    differing = differing_keys(Config(), config, tuple(Config.model_fields))
+    runtime.require_same("the configuration (beside its defaults)", differing)
     for stage in STAGES:
         if not (stage.is_wanted(config) if names is None else stage.name in names):
             continue

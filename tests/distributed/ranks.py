@@ -37,7 +37,8 @@ def run_ranks(script: Path, *arguments: str, ranks: int, folder: Path, timeout: 
         command = ["msrun", *(f"--{name}={value}" for name, value in options.items()), *command]
     # msrun starts the `python` that it finds on the path.
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    environ = {**os.environ, "PATH": path, "OMP_NUM_THREADS": "1", "MS_NODE_TIMEOUT": "10"}
+    # A busy machine may let a rank wait for a minute; MS_NODE_TIMEOUT of the outside wins.
+    environ = {"MS_NODE_TIMEOUT": "60", **os.environ, "PATH": path, "OMP_NUM_THREADS": "1"}
     with (folder / f"{ranks}_ranks.log").open("wb") as log:
         job = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=environ)
     try:

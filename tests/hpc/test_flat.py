@@ -4,6 +4,7 @@ import pytest
 from mindspore import Parameter, Tensor, nn
 
 from hpc.flat import Pack, Unpack, make_layout
+from hpc.shard import Shard
 
 SHAPES = {"a": (3, 5), "scalar": (), "long": (2000,), "b": (2, 1024), "last": (7,)}
 
@@ -28,6 +29,20 @@ def test_buckets_keep_the_order_and_their_size():
     assert layout.buckets == (("a", "scalar", "long"), ("b",), ("last",))
     assert [layout.rows(b) for b in range(3)] == [2, 2, 1]
     assert [layout.filled(b) for b in range(3)] == [2016, 2048, 7]
+
+
+@pytest.mark.parametrize("ranks", [2, 3])
+def test_every_bucket_can_be_shared_out_evenly(ranks):
+    layout = make_layout(SHAPES, bucket_bytes=8200, row_multiple=ranks)
+    arrays = random_arrays()
+    buckets = layout.flatten(arrays)
+    shares = [Shard(rank=rank, size=ranks) for rank in range(ranks)]
+    for bucket in buckets:
+        parts = [shard.own_rows(bucket) for shard in shares]
+        assert len({part.shape for part in parts}) == 1
+        np.testing.assert_array_equal(np.concatenate(parts), bucket)
+    for name, array in layout.unflatten(buckets).items():
+        np.testing.assert_array_equal(array, arrays[name])
 
 
 def test_the_compiled_pack_and_unpack_agree_with_the_host():
