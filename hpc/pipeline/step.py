@@ -33,8 +33,7 @@ class PipelineTrainStep:
     gets the same inputs, the part of its data rank.
 
     Args:
-        chunks: this rank's pieces by number, already in training mode; of a pipeline of p ranks,
-            rank r has r and 2p-1-r.
+        chunks: this rank's pieces by number; of a pipeline of p ranks, rank r has r and 2p-1-r.
         runtime: the ranks.
         mesh: their order.
         micro_batches: of a step; each input's first axis is cut into as many parts.
@@ -72,6 +71,7 @@ class PipelineTrainStep:
         self.names = ("loss", "grad_norm", "is_finite", STOP_VOTES, *scalar_names)
         self.micro_batches, self.scalar_names = micro_batches, tuple(scalar_names)
         self._chunks, self._runtime, self._mesh = dict(chunks), runtime, mesh
+        self._set_train(True)
         data_group = runtime.data_group(mesh) if shard is None else shard.group
         self._group = runtime.pipeline_group(mesh)
 
@@ -260,11 +260,13 @@ class PipelineTrainStep:
 
     @contextmanager
     def _without_dropout(self) -> Iterator[None]:
-        for chunk in self._chunks.values():
-            chunk.cell.set_train(False)
+        self._set_train(False)
         yield
+        self._set_train(True)
+
+    def _set_train(self, on: bool) -> None:
         for chunk in self._chunks.values():
-            chunk.cell.set_train(True)
+            chunk.cell.set_train(on)
 
     def _gather(self, value):
         return gather_in_group(value, group=self._group, size=self._mesh.pipeline)

@@ -1,8 +1,9 @@
-"""The newcomer's command with a pipeline: it trains, and its checkpoints fit every mesh."""
+"""A whole job with a pipeline: it trains, and its checkpoints fit every mesh."""
 
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,6 @@ import pytest
 from hpc.checkpoint.format import read_checkpoint
 from hpc.checkpoint.store import find_latest
 
-ROOT = Path(__file__).parents[2]
 SMALLEST = [
     "data.frame_size=32",
     "data.synthetic.train_events=8",
@@ -36,9 +36,9 @@ SMALLEST = [
 
 def prediff(folder: Path, *arguments: str) -> subprocess.CompletedProcess:
     return subprocess.run(
-        arguments,
+        [sys.executable, "-m", "prediff", *arguments],
         cwd=folder,
-        env={**os.environ, "WORKERS": "2", "COLUMNS": "160"},
+        env={**os.environ, "COLUMNS": "160"},
         capture_output=True,
         text=True,
         timeout=900,
@@ -49,7 +49,7 @@ def prediff(folder: Path, *arguments: str) -> subprocess.CompletedProcess:
 @pytest.mark.slow
 def test_a_run_of_two_stages_goes_on_as_one_process_from_its_checkpoint(tmp_path):
     settings = [part for text in SMALLEST for part in ("--set", text)]
-    launch = ("bash", str(ROOT / "launch" / "msrun_8p.sh"), "--name", "first", *settings)
+    launch = ("launch", "--workers", "2", "--name", "first", *settings)
     job = prediff(tmp_path, *launch, "--set", "parallel.pipeline=2")
     assert job.returncode == 0, job.stdout[-3000:] + job.stderr[-3000:]
     assert "mesh 1 x 2 (data x pipeline), 2 ranks" in job.stdout
@@ -61,7 +61,7 @@ def test_a_run_of_two_stages_goes_on_as_one_process_from_its_checkpoint(tmp_path
     assert "mean_squared_error_ema" in pipelined.state["scores"]
 
     shutil.rmtree(newest)
-    alone = ("prediff", "train", "diffusion", "--name", "first")
+    alone = ("train", "diffusion", "--name", "first")
     job = prediff(tmp_path, *alone, "--set", "parallel.pipeline=1")
     assert job.returncode == 0, job.stdout[-3000:] + job.stderr[-3000:]
     assert "step 3/4" in job.stdout
@@ -92,7 +92,7 @@ def test_a_run_of_two_stages_goes_on_as_one_process_from_its_checkpoint(tmp_path
     ],
 )
 def test_a_mesh_that_cannot_be_is_refused_before_any_rank_starts(tmp_path, setting, said):
-    launch = ("bash", str(ROOT / "launch" / "msrun_8p.sh"), "--set", "parallel.pipeline=2")
+    launch = ("launch", "--workers", "2", "--set", "parallel.pipeline=2")
     job = prediff(tmp_path, *launch, "--set", setting)
     assert job.returncode == 2
     assert said in job.stderr.replace("\n", " ")
