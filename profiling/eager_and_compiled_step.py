@@ -12,15 +12,15 @@ import hpc  # noqa: F401  (prepares the environment before MindSpore is imported
 import mindspore as ms  # isort: skip
 import numpy as np
 
-from hpc.step import TrainStep
 from prediff.config import Config, load_config
 from prediff.diffusion import DiffusionLoss
-from prediff.stages.train_diffusion import build_loss, build_step
+from prediff.stages.denoiser_step import DenoiserStep, build_step
+from prediff.stages.train_diffusion import build_loss
 from profiling.made_up import made_up_inputs
 from profiling.timing import median_seconds
 
 
-def make_step(config: Config) -> tuple[TrainStep, DiffusionLoss]:
+def make_step(config: Config) -> tuple[DenoiserStep, DiffusionLoss]:
     """Return the step of a configuration's denoiser on one process, and its loss Cell."""
     loss = build_loss(config)
     return build_step(loss, config), loss
@@ -51,7 +51,7 @@ def main() -> None:
         ms.set_context(mode=mode)
         step, _ = make_step(config)
 
-        def run(step: TrainStep = step) -> dict[str, float]:
+        def run(step: DenoiserStep = step) -> dict[str, float]:
             return step(*inputs, learning_rate=1e-3).read()
 
         first = median_seconds(run, runs=1, warm_up=0)

@@ -13,6 +13,7 @@ from prediff.models.autoencoder_cost import training_operations
 from prediff.models.cost import TRAINING_PASSES
 from prediff.models.denoiser_cost import DenoiserCost
 from prediff.stages import train_alignment, train_autoencoder, train_diffusion
+from prediff.stages.adversarial_step import AnyStep
 from prediff.stages.training import MakeInputs, TrainingStage
 
 BATCHES = 64
@@ -28,11 +29,13 @@ def made_up_stage(name: str, config: Config, *, mesh: Mesh, runtime: Runtime) ->
         runtime: the ranks.
     """
     ranks: dict[str, Any] = {"data_group": runtime.data_group(mesh), "data_size": mesh.data}
+    step: AnyStep
     if name == "autoencoder":
         step = train_autoencoder.build_step(build_autoencoder(config), config, **ranks)
         operations = training_operations(config)
     elif name == "diffusion":
-        step = train_diffusion.build_step(train_diffusion.build_loss(config), config, **ranks)
+        loss = train_diffusion.build_loss(config)
+        step = train_diffusion.build_step(loss, config, runtime=runtime, mesh=mesh)
         operations = TRAINING_PASSES * DenoiserCost(config).total().operations
     else:
         _, step = train_alignment.build_step(build_alignment(config), config, **ranks)
