@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from prediff.pictures.figures import new_figure
 from profiling.record import PARTS, ModuleWork, Peaks, Report
 
+LABELLED = 12
 COLOURS = {
     "compute": "#3b6fb6",
     "communication": "#d98c2b",
@@ -77,10 +78,10 @@ def bounds_figure(work: Sequence[ModuleWork], peaks: Sequence[Peaks]) -> Figure:
             np.minimum(peak.operations, intensity * peak.bandwidth) / 1e9,
             label=f"{peak.name}",
         )
-    for number, each in enumerate(work):
+    for number, each in enumerate(work[:LABELLED]):
         x = each.operations / each.bytes
         axes.axvline(x, color="k", lw=0.5, alpha=0.4)
-        axes.annotate(each.module, (x, 2.0 * 1.7 ** (number % 6)), fontsize=6, rotation=0)
+        axes.annotate(each.module, (x, 60 * 1.45**number), fontsize=7)
     axes.set(xlabel="operations a byte (float32; twice that in 16 bits)", ylabel="GFLOP/s")
     axes.legend(fontsize=7)
     return figure
