@@ -51,10 +51,10 @@ inline uint32_t UnifiedBufferBytes(const CuboidAttentionTiling& t, uint32_t elem
   bytes += pairs * 32 + pairs * 4 + t.productElements * 4;         // blocks, scores, products
   if (t.width > kLineElements) bytes += pairs * 4;
   bytes += paddedRows * 32 + RoundUp(2 * paddedRows * 4, 32);
-  if (t.hasMask) bytes += (1 + ahead) * square * 4;
+  if (t.hasMask) bytes += ahead * square * 4 + t.rowsOfPass * t.paddedVolume * 4;
   if (t.hasDropout) bytes += ahead * t.headsOfTile * t.volume * RoundUp(t.volume, 8) * 4;
-  bytes += narrow ? (t.loadAhead ? results : 1) * part * elementBytes + results * part * 4
-                  : results * part * elementBytes;
+  bytes += (narrow && !t.loadAhead ? 1 : results) * part * elementBytes;
+  if (narrow) bytes += gradient ? 2 * part * 4 + rows * t.width * 4 : part * 4;
   if (gradient) bytes += t.headsOfTile * square * 4 + 2 * pairs * 4;  // of the bias, of p, p as used
   return bytes;
 }
@@ -117,9 +117,11 @@ inline const char* Plan(const Problem& p, uint32_t cores, bool gradient, CuboidA
     if (p.heads % heads) continue;
     t.headsOfTile = heads;
     if (heads > kLargestHeads || heads * p.width / 8 > kLargestStride) continue;
-    // Products of one line a head, or the table with its indices, which are loaded through this buffer.
+    // Products of one line a head. The table with its indices is loaded through this buffer, or through
+    // that of the rows.
     const uint32_t table = RoundUp(p.relativeRows * p.heads, 8) + t.volume * t.paddedVolume;
-    const uint32_t line = (heads | 1) * t.volume * kLineElements, least = std::max(line, RoundUp(table, kLineElements));
+    const uint32_t line = (heads | 1) * t.volume * kLineElements, held = (gradient ? 4 : 3) * t.volume * heads * p.width;
+    const uint32_t least = p.elementBytes < 4 && held >= table ? line : std::max(line, RoundUp(table, kLineElements));
     for (uint32_t passes = 1; passes <= t.volume; ++passes) {
       t.rowsOfPass = Groups(t.volume, passes);
       for (uint32_t ahead = 2; ahead-- > 0;) {

@@ -29,7 +29,8 @@ class Gradient : public Scores<T, 4> {
     const uint32_t pairs = t.headsOfTile * t.rowsOfPass * t.paddedVolume;
     if constexpr (Base::kNarrow) {
       pipe->InitBuffer(outputs, t.loadAhead ? 3 : 1, partElements * sizeof(T));
-      pipe->InitBuffer(outBuffer, 3 * partElements * sizeof(float));
+      pipe->InitBuffer(outBuffer, 2 * partElements * sizeof(float));
+      pipe->InitBuffer(queryBuffer, t.headsOfTile * t.rowsOfPass * t.width * sizeof(float));
     } else {
       pipe->InitBuffer(outputs, 1, 3 * partElements * sizeof(T));
     }
@@ -76,29 +77,41 @@ class Gradient : public Scores<T, 4> {
   }
 
   __aicore__ inline void Compute(const Tile& tile, const LocalTensor<float>& rowsOfTile) {
+    // In float throughout: dq, dk and dv. Else dq of a pass, cast into the result at once, and the sums
+    // of dk and dv.
     LocalTensor<T> result;
-    LocalTensor<float> out;
+    LocalTensor<float> dq, dk, dv;
     if constexpr (Base::kNarrow) {
-      out = outBuffer.template Get<float>();
+      dq = queryBuffer.template Get<float>();
+      dk = outBuffer.template Get<float>();
+      dv = dk[partElements];
     } else {
       result = outputs.template AllocTensor<T>();
-      out = result;
+      dq = result;
+      dk = result[partElements];
+      dv = result[2 * partElements];
     }
     for (uint32_t first = 0; first < t.volume; first += t.rowsOfPass) {
-      ComputePass(rowsOfTile, out, first, Least(t.rowsOfPass, t.volume - first));
+      const uint32_t rows = Least(t.rowsOfPass, t.volume - first), rowElements = t.headsOfTile * t.width;
+      const LocalTensor<float> dqOfPass = Base::kNarrow ? dq : dq[first * rowElements];
+      ComputePass(rowsOfTile, dqOfPass, dk, dv, first, rows);
+      AscendC::Muls(dqOfPass, dqOfPass, t.scale, rows * rowElements);
+      if constexpr (Base::kNarrow) {
+        Barrier();
+        // Taken only now: the last tile's result may have been on its way out until here.
+        if (first == 0) result = outputs.template AllocTensor<T>();
+        AscendC::Cast(result[first * rowElements], dqOfPass, AscendC::RoundMode::CAST_RINT, rows * rowElements);
+      }
     }
-    AscendC::Muls(out, out, t.scale, 2 * partElements);  // of q and of k; v has no scale
+    AscendC::Muls(dk, dk, t.scale, partElements);  // v has no scale
     Base::FreeRows();
     if constexpr (Base::kNarrow) {
+      Store(tile, result, 0);
       Barrier();
-      for (uint32_t part = 0; part < 3; ++part) {
-        // Taken only now: the last tile's result may have been on its way out until here.
+      for (uint32_t part = 1; part < 3; ++part) {
         result = outputs.template AllocTensor<T>();
-        AscendC::Cast(result, out[part * partElements], AscendC::RoundMode::CAST_RINT, partElements);
-        outputs.EnQue(result);
-        result = outputs.template DeQue<T>();
-        StorePart(tile, result, part);
-        outputs.FreeTensor(result);
+        AscendC::Cast(result, part == 1 ? dk : dv, AscendC::RoundMode::CAST_RINT, partElements);
+        Store(tile, result, part);
       }
     } else {
       outputs.EnQue(result);
@@ -108,13 +121,21 @@ class Gradient : public Scores<T, 4> {
     }
   }
 
+  __aicore__ inline void Store(const Tile& tile, LocalTensor<T>& result, uint32_t part) {
+    outputs.EnQue(result);
+    result = outputs.template DeQue<T>();
+    StorePart(tile, result, part);
+    outputs.FreeTensor(result);
+  }
+
   __aicore__ inline void StorePart(const Tile& tile, const LocalTensor<T>& rows, uint32_t part) {
     StoreRows(t, tile, dqkvGm, rows, 3 * t.heads * t.width, part * t.heads * t.width);
   }
 
   // Queries first..first+rows: their dq, and their share of dk, dv and the bias.
-  __aicore__ inline void ComputePass(const LocalTensor<float>& rowsOfTile, const LocalTensor<float>& out,
-                                     uint32_t first, uint32_t rows) {
+  __aicore__ inline void ComputePass(const LocalTensor<float>& rowsOfTile, const LocalTensor<float>& dq,
+                                     const LocalTensor<float>& dk, const LocalTensor<float>& dv, uint32_t first,
+                                     uint32_t rows) {
     const uint32_t plane = rows * t.paddedVolume, all = t.headsOfTile * plane;
     const uint32_t rowCount = t.headsOfTile * rows, blocksOfRow = t.paddedVolume / kFloats;
     const uint32_t firstRow = first * t.headsOfTile * t.width;
@@ -136,7 +157,7 @@ class Gradient : public Scores<T, 4> {
       FillBlocks(Base::blocks, p, all);
     }
     const Sums overRows{t.volume, rows, plane, 1, t.paddedVolume}, overKeys{rows, t.volume, plane, t.paddedVolume, 1};
-    WeightedRows(t, out[2 * partElements], first > 0, Base::products, Base::blocks, dout, overRows);
+    WeightedRows(t, dv, first > 0, Base::products, Base::blocks, dout, overRows);
 
     // slope = p * (dp - sum over keys of p dp), the gradient of the scores.
     AscendC::Mul(used, p, slope, all);
@@ -152,15 +173,15 @@ class Gradient : public Scores<T, 4> {
       AscendC::Add(sum, sum, slope[h * plane], plane);
     }
     FillBlocks(Base::blocks, slope, all);
-    WeightedRows(t, out[firstRow], false, Base::products, Base::blocks, k, overKeys);
-    WeightedRows(t, out[partElements], first > 0, Base::products, Base::blocks, q, overRows);
+    WeightedRows(t, dq, false, Base::products, Base::blocks, k, overKeys);
+    WeightedRows(t, dk, first > 0, Base::products, Base::blocks, q, overRows);
   }
 
   uint32_t square = 0;  // L * Lp
   GlobalTensor<T> dqkvGm;
   GlobalTensor<float> partialGm;
   TQue<TPosition::VECOUT, 1> outputs, biasSums;
-  TBuf<TPosition::VECCALC> outBuffer, slopeBuffer, usedBuffer;
+  TBuf<TPosition::VECCALC> outBuffer, queryBuffer, slopeBuffer, usedBuffer;
   LocalTensor<float> biasSum;
 };
 

@@ -61,7 +61,8 @@ class Scores {
     if (t.hasMask) {
       maskGm.SetGlobalBuffer((__gm__ float*)mask, uint64_t(cuboids) * t.volume * t.paddedVolume);
       pipe->InitBuffer(masks, maskBuffers, t.volume * t.paddedVolume * sizeof(float));
-      pipe->InitBuffer(hiddenBuffer, t.volume * t.paddedVolume * sizeof(float));
+      pipe->InitBuffer(hiddenBuffer, t.rowsOfPass * t.paddedVolume * sizeof(float));
+      hidden = hiddenBuffer.template Get<float>();
     }
     if (t.hasDropout) {
       dropoutGm.SetGlobalBuffer((__gm__ float*)dropout,
@@ -82,8 +83,12 @@ class Scores {
   __aicore__ inline void LoadBias(uint32_t group) {
     const uint32_t square = t.volume * t.paddedVolume;
     const uint32_t tableBlocks = (t.relativeRows * t.heads + 7) / 8;
-    // By way of the products: what they held is no longer needed, and must have been read.
-    const LocalTensor<float>& loaded = products;
+    // By way of the rows, or of the products where rows are not kept in float or are too few: what was
+    // there is no longer needed, and must have been read.
+    LocalTensor<float> loaded = products;
+    if constexpr (kNarrow) {
+      if (kParts * partStride >= tableBlocks * 8 + square) loaded = rowsBuffer.template Get<float>();
+    }
     Flag<HardEvent::V_MTE2>();
     AscendC::DataCopyPad(loaded, tableGm,
                          AscendC::DataCopyExtParams(1, t.relativeRows * t.heads * sizeof(float), 0, 0, 0),
@@ -190,12 +195,6 @@ class Scores {
   __aicore__ inline void TakeMasks() {
     if (t.hasMask) {
       mask = masks.template DeQue<float>();
-      hidden = hiddenBuffer.template Get<float>();
-      const uint32_t square = t.volume * t.paddedVolume;
-      AscendC::Adds(hidden, mask, -1.0f, square);
-      Barrier();
-      AscendC::Muls(hidden, hidden, -kHidden, square);
-      Barrier();
     }
     if (t.hasDropout) kept = dropouts.template DeQue<float>();
   }
@@ -207,6 +206,11 @@ class Scores {
     const uint32_t plane = rows * t.paddedVolume;
     const uint32_t all = t.headsOfTile * rows;
     const uint32_t blocksOfRow = t.paddedVolume / kFloats;
+    if (t.hasMask) {
+      AscendC::Adds(hidden, mask[first * t.paddedVolume], -1.0f, plane);
+      Barrier();
+      AscendC::Muls(hidden, hidden, -kHidden, plane);
+    }
     Dot(p, rowsOfTile[first * t.headsOfTile * t.width], rowsOfTile[partStride], rows);
     AscendC::Muls(p, p, t.scale, t.headsOfTile * plane);
     Barrier();
@@ -218,7 +222,7 @@ class Scores {
     if (t.hasMask) {
       MultiplyByMask(p, first, plane);
       for (uint32_t h = 0; h < t.headsOfTile; ++h) {
-        AscendC::Add(p[h * plane], p[h * plane], hidden[first * t.paddedVolume], plane);
+        AscendC::Add(p[h * plane], p[h * plane], hidden, plane);
       }
       Barrier();
     }
