@@ -69,6 +69,9 @@ class Earthformer(Section):
     projection_dropout: Fraction = 0.0
     feed_forward_dropout: Fraction = 0.0
     recompute: bool = Field(False, description="trade a second forward pass a block for memory")
+    attention_backend: Literal["auto", "native", "emulated", "ascend", "reference"] = Field(
+        "auto", description="auto: the device's fused operator, or plain operations without one"
+    )
     precision: Literal["float32", "float16", "bfloat16"] = Field(
         "float32", description="of products and convolutions; norms and softmax stay float32"
     )

@@ -63,6 +63,7 @@ def _shared(config: Config, settings: Any) -> dict[str, Any]:
         "projection_dropout": settings.projection_dropout,
         "feed_forward_dropout": settings.feed_forward_dropout,
         "recompute": settings.recompute,
+        "backend": settings.attention_backend,
         "compute_dtype": getattr(ms, settings.precision),
         "seed": config.seed,
     }

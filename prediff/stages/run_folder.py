@@ -28,6 +28,7 @@ CHANGEABLE_KEYS = (
     "keep_every",
     "stop_after_bad_steps",
     "recompute",
+    "attention_backend",
 )
 
 
