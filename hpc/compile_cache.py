@@ -15,6 +15,7 @@ import logging
 import os
 import shutil
 import tempfile
+import uuid
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -137,12 +138,18 @@ def _written(graph: Path) -> int | None:
 
 
 def _store(folder: Path, *, graph: Path, sources: Path) -> None:
-    staging = Path(tempfile.mkdtemp(prefix=".new-", dir=folder.parent))
-    shutil.copyfile(graph, staging / "graph")
-    shutil.copyfile(sources, staging / "sources")
-    (staging / "sha256").write_text(_digest(staging))
-    shutil.rmtree(folder, ignore_errors=True)
-    staging.rename(folder)
+    """Keep a graph for the next start; no room for it is no reason to stop this one."""
+    staging = folder.parent / f".new-{uuid.uuid4().hex}"
+    try:
+        staging.mkdir()
+        shutil.copyfile(graph, staging / "graph")
+        shutil.copyfile(sources, staging / "sources")
+        (staging / "sha256").write_text(_digest(staging))
+        shutil.rmtree(folder, ignore_errors=True)
+        staging.rename(folder)
+    except OSError as error:
+        shutil.rmtree(staging, ignore_errors=True)
+        logger.warning("a compiled graph is not kept in %s: %s", folder.parent, error.strerror)
 
 
 def _is_whole(folder: Path) -> bool:

@@ -6,7 +6,6 @@ reading skips. Seconds of a stretch that lies after the checkpoint from which th
 on are lost: they were computed again.
 """
 
-import contextlib
 import json
 import os
 import time
@@ -40,15 +39,6 @@ class Ledger:
         """Count seconds that were measured elsewhere."""
         assert category in CATEGORIES
         self._seconds[category] = self._seconds.get(category, 0.0) + seconds
-
-    @contextlib.contextmanager
-    def time(self, category: Category) -> Iterator[None]:
-        """Count the seconds that the block takes."""
-        began = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.add(category, time.perf_counter() - began)
 
     def flush(self, *, step: int) -> None:
         """Append what was counted since the last flush; call it at every checkpoint and at the end.

@@ -40,7 +40,7 @@ _prediff_install() {
 }
 
 _prediff_setup() {
-  local stamp status=0
+  local stamp status=0 began=$SECONDS
   stamp="$(mktemp)"
   { cat "$_prediff_root/pyproject.toml" "$_prediff_root/constraints.txt"
     echo "$_prediff_root ${PREDIFF_EXTRAS:-dev,mpi}"; } >"$stamp"
@@ -50,11 +50,13 @@ _prediff_setup() {
       flock 9
       cmp -s "$stamp" "$_prediff_venv/installed.stamp" || _prediff_install "$stamp"
     ) 9>"$_prediff_venv.lock" || status=2
+    PREDIFF_INSTALL_SECONDS=$((SECONDS - began)) # launchers export it to the goodput ledger
   fi
   rm -f "$stamp"
   return "$status"
 }
 
+PREDIFF_INSTALL_SECONDS=0
 _prediff_setup || return 2 2>/dev/null || exit 2
 # shellcheck disable=SC1091
 source "$_prediff_venv/bin/activate"

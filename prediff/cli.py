@@ -1,5 +1,6 @@
 """The `prediff` command: one line of error and a code for bad input, a trace for a bug."""
 
+import errno
 import os
 import sys
 import traceback
@@ -77,7 +78,15 @@ def _run() -> int:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return INTERRUPTED
-    except Exception:
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            where = error.filename2 or error.filename or os.getcwd()
+            print(
+                f"error: no room left on the device of {where}: free some space; "
+                "the same command continues",
+                file=sys.stderr,
+            )
+            return BAD_INPUT
         traceback.print_exc()
         return 1
     return 0

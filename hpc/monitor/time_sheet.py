@@ -1,5 +1,6 @@
 """Laps of a stopwatch, entered into the goodput ledger of one stage."""
 
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -7,6 +8,9 @@ from pathlib import Path
 import psutil
 
 from hpc.goodput import Category, Ledger, read_goodput
+
+INSTALL_SECONDS = "PREDIFF_INSTALL_SECONDS"
+"""In the environment, from launch/*: what installing before this start took."""
 
 _process_began: float | None = psutil.Process().create_time()
 
@@ -19,7 +23,8 @@ class TimeSheet:
         resumed_step: optimizer steps already made when this attempt begins.
         clock: seconds since 1970.
 
-    The first sheet of a process begins with the process, so that its first lap has the imports.
+    The first sheet of a process begins with the process, so that its first lap has the imports. It
+    also enters the seconds of installation that the launcher measured (`INSTALL_SECONDS`).
     """
 
     def __init__(
@@ -27,6 +32,7 @@ class TimeSheet:
     ) -> None:
         global _process_began
         self._clock = clock
+        is_first = _process_began is not None
         self._last = clock() if _process_began is None else _process_began
         _process_began = None
         self._folder = folder
@@ -35,6 +41,8 @@ class TimeSheet:
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True)
             self._ledger = Ledger(folder, resumed_step=resumed_step)
+            if is_first:
+                self._ledger.add("install", float(os.environ.get(INSTALL_SECONDS, "0")))
 
     def lap(self, category: Category) -> float:
         """Enter the seconds since the last lap, and return them."""

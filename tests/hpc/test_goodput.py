@@ -37,15 +37,6 @@ def test_steps_after_the_checkpoint_of_a_restart_are_lost(tmp_path):
     assert goodput.lost == pytest.approx(30.0)
 
 
-def test_a_block_is_timed_also_when_it_fails(tmp_path):
-    ledger = Ledger(tmp_path, resumed_step=0)
-    with pytest.raises(OSError, match="x"), ledger.time("checkpoint"):
-        raise OSError("x")
-    ledger.flush(step=0)
-    assert read_goodput(tmp_path).seconds["checkpoint"] >= 0.0
-    assert '"checkpoint"' in (tmp_path / FILE).read_text()
-
-
 @pytest.mark.parametrize("cut", range(1, 30))
 def test_a_line_torn_by_a_kill_costs_that_line_only(tmp_path, cut):
     ledger = Ledger(tmp_path, resumed_step=0)

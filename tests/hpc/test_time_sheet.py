@@ -47,3 +47,13 @@ def test_the_first_sheet_of_a_process_begins_with_the_process(monkeypatch):
     clock.now = 130.0
     assert TimeSheet(None, resumed_step=0, clock=clock).lap("import") == 30.0
     assert TimeSheet(None, resumed_step=0, clock=clock).lap("import") == 0.0
+
+
+def test_the_launchers_seconds_of_installation_are_counted_once_a_process(monkeypatch, tmp_path):
+    monkeypatch.setattr("hpc.monitor.time_sheet._process_began", 100.0)
+    monkeypatch.setenv("PREDIFF_INSTALL_SECONDS", "61")
+    for stage in ("first", "second"):
+        sheet = TimeSheet(tmp_path / stage, resumed_step=0)
+        sheet.flush(stage, step=1)
+    assert read_goodput(tmp_path / "first").seconds["install"] == 61
+    assert read_goodput(tmp_path / "second").seconds["install"] == 0
