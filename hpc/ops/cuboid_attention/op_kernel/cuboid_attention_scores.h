@@ -16,14 +16,6 @@ using AscendC::TQue;
 
 constexpr float kHidden = -1.0e30f;
 
-// Makes the second pipe of an event wait for the first.
-template <HardEvent kEvent>
-__aicore__ inline void Flag() {
-  const event_t id = static_cast<event_t>(AscendC::GetTPipePtr()->FetchEventID(kEvent));
-  AscendC::SetFlag<kEvent>(id);
-  AscendC::WaitFlag<kEvent>(id);
-}
-
 // Base of both kernels. `kParts` rows of T a token come in: q, k, v, and for the gradient dout. All
 // arithmetic is in float: narrower rows are cast as soon as they are there, part by part, which frees
 // their buffers for the next tile.
@@ -36,6 +28,7 @@ class Scores {
   __aicore__ inline void InitScores(const CuboidAttentionTiling& tiling, TPipe* pipe, GM_ADDR qkv, GM_ADDR table,
                                     GM_ADDR relative, GM_ADDR mask, GM_ADDR dropout) {
     t = tiling;
+    events = pipe;
     partElements = t.volume * t.headsOfTile * t.width;
     partStride = partElements % kBankRowFloats ? partElements : partElements + kBankRowFloats / 2;
     keptColumns = (t.volume + 7) / 8 * 8;
@@ -173,6 +166,14 @@ class Scores {
     }
   }
 
+  // Makes the second pipe of an event wait for the first.
+  template <HardEvent kEvent>
+  __aicore__ inline void Flag() {
+    const event_t id = static_cast<event_t>(events->FetchEventID(kEvent));
+    AscendC::SetFlag<kEvent>(id);
+    AscendC::WaitFlag<kEvent>(id);
+  }
+
   __aicore__ inline void LoadSlot(const Tile& tile, uint32_t slot) {
     LocalTensor<T> rows = inputs.template AllocTensor<T>();
     for (uint32_t i = 0; i < kParts / kSlots; ++i) {
@@ -270,6 +271,7 @@ class Scores {
   }
 
   CuboidAttentionTiling t;
+  TPipe* events = nullptr;
   uint32_t partElements = 0;  // of one part of a tile
   uint32_t partStride = 0;    // elements from a part to the next one where they lie in float
   uint32_t keptColumns = 0;   // of a row of dropout factors in the unified buffer
