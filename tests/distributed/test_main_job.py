@@ -108,7 +108,14 @@ def test_tensorboard_shows_the_runs_curves(finished):
         runs = _answer(f"http://127.0.0.1:{port}/data/runs", lambda found: len(found) >= 3)
         assert {"first/autoencoder", "first/diffusion", "first/evaluation"} <= set(runs)
         tags = _answer(f"http://127.0.0.1:{port}/data/plugin/scalars/tags", bool)
-        for tag in ("loss", "learning_rate", "grad_norm", "samples_per_second", "mfu", "compile_seconds"):
+        for tag in (
+            "loss",
+            "learning_rate",
+            "grad_norm",
+            "samples_per_second",
+            "mfu",
+            "compile_seconds",
+        ):
             assert f"diffusion/{tag}" in tags["first/diffusion"]
         images = _answer(f"http://127.0.0.1:{port}/data/plugin/images/tags", bool)
         assert any(tag.startswith("forecast/") for tag in images["first/evaluation"])
