@@ -180,7 +180,7 @@ def draw(path: str, rows: list[tuple], estimates: list[tuple[Shape, bool, dict]]
                 label = f"{shape.name}, {'gradient' if gradient else 'forward'}"
                 panel.loglog(x, work / seconds / 1e9, marker, label=label)
         panel.set(title=title, xlabel="operations a byte", ylabel="GFLOP/s")
-    panels[1].legend(fontsize=7)
+    panels[1].legend(fontsize=7, loc="lower right")
     figure.savefig(path)
 
 
