@@ -5,10 +5,10 @@
 
 Rank 0 writes OUT.json (every action of the fastest step, with its start and end) and OUT.svg
 (measured above, simulated below), and prints the measured and the simulated time of that step, the
-bubble, the share of time in which a rank was neither computing nor waiting for a message, and what
-`prediff plan` says. The simulator gets the mean time of each chunk's passes in that step, so what
-it is held to is how they interlock; ranks that share a core slow each other down in both. The
-network has a size of its own: long chunks, so that what is measured is the schedule.
+bubble, what a message costs its sender, and what `prediff plan` says. The simulator gets the mean
+time of each chunk's passes in that step, so what it is held to is how they interlock; ranks that
+share a core slow each other down in both. The network has a size of its own: long chunks, so that
+what is measured is the schedule.
 """
 
 import argparse
@@ -16,7 +16,6 @@ import json
 import statistics
 import time
 from collections.abc import Sequence
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -169,16 +168,13 @@ def report(
     inside = sum(p.end - p.start for p in played)
     longest = max(*costs.forward, *costs.backward)
     print(f"{schedule.name}, {ranks} ranks, {schedule.micro_batches} micro-batches")
-    print(f"longest pass of a chunk {longest:.4f} s, send {costs.host:.4f} s")
+    print(
+        f"longest pass of a chunk {longest:.4f} s; a message takes its sender {costs.host:.4f} s, "
+        f"{costs.host / longest:.1%} of that"
+    )
     print(f"measured {span:.4f} s, simulated {found.makespan:.4f} s, {found.makespan / span:.3f}")
     print(f"bubble measured {1 - (inside - waits) / (span * ranks):.1%}, ", end="")
     print(f"simulated {found.bubble:.1%}")
-    glue = statistics.median(
-        after.start - before.end
-        for rank in range(ranks)
-        for before, after in pairwise(p for p in played if p.rank == rank)
-    )
-    print(f"host between two actions {1e3 * glue:.2f} ms, {glue / longest:.1%} of the longest pass")
     out.with_suffix(".json").write_text(
         json.dumps([[p.rank, repr(p.action), p.start, p.end] for p in played], indent=0)
     )

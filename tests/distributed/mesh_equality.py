@@ -43,6 +43,7 @@ def main() -> None:
     parser.add_argument("--meshes", nargs="+", default=MESHES, choices=MESHES)
     parser.add_argument("--variants", nargs="+", default=tuple(VARIANTS), choices=VARIANTS)
     parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--depth", type=int, default=2, help="blocks a level; 1x4 needs 2")
     parser.add_argument("--timeout", type=float, default=3600.0, help="seconds for each mesh")
     options = parser.parse_args()
     options.folder.mkdir(parents=True, exist_ok=True)
@@ -56,7 +57,7 @@ def main() -> None:
             wanted["whole"] = options.folder / f"{REFERENCE}.npz"
         missing = [variant for variant, file in wanted.items() if not file.exists()]
         if missing:
-            sizes = ("--depth", "2", "--steps", str(options.steps))
+            sizes = ("--depth", str(options.depth), "--steps", str(options.steps))
             run_ranks(
                 SCRIPT,
                 *(str(options.folder), mesh, *missing, *sizes),
