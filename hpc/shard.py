@@ -31,7 +31,8 @@ class Shard:
 
     def own_rows(self, bucket: np.ndarray) -> np.ndarray:
         """Return this rank's rows `[R/d, 1024]` of a bucket `[R, 1024]`."""
-        return np.split(bucket, self.size)[self.rank]
+        # A copy: a view would keep the whole bucket in memory.
+        return np.split(bucket, self.size)[self.rank].copy()
 
     def whole(self, buckets: Iterable[np.ndarray]) -> list[np.ndarray]:
         """Return whole buckets `[R, 1024]` from every rank's rows; all data ranks call it."""
