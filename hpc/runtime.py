@@ -44,8 +44,11 @@ class Runtime:
         return self.device != "CPU"
 
     @property
-    def has_reduce_scatter(self) -> bool:
-        """Whether graphs can reduce and scatter in one message; the CPU's collectives cannot."""
+    def moves_parts(self) -> bool:
+        """Whether graphs can reduce-scatter and all-gather in any group.
+
+        On the CPU there is no reduce-scatter, and all-gather works among all ranks only.
+        """
         return self.device != "CPU"
 
     @property

@@ -26,8 +26,8 @@ class Shard:
     """Among the data ranks."""
     size: int = 1
     group: str | None = None
-    reduce_scatters: bool = False
-    """Whether the backend can reduce and scatter in one message; else it reduces everywhere."""
+    moves_parts: bool = False
+    """Whether the backend can reduce-scatter and all-gather; else whole buckets are reduced."""
 
     def own_rows(self, bucket: np.ndarray) -> np.ndarray:
         """Return this rank's rows `[R/d, 1024]` of a bucket `[R, 1024]`."""
@@ -50,7 +50,7 @@ def shard_over_data(runtime: Runtime, mesh: Mesh) -> Shard:
         rank=data_rank,
         size=mesh.data,
         group=runtime.data_group(mesh),
-        reduce_scatters=runtime.has_reduce_scatter,
+        moves_parts=runtime.moves_parts,
     )
 
 
@@ -73,7 +73,7 @@ class ReduceToOwnRows(nn.Cell):
 
     def __init__(self, shard: Shard):
         super().__init__()
-        self.scatters = shard.reduce_scatters
+        self.scatters = shard.moves_parts
         if self.scatters:
             self.reduce = ops.ReduceScatter(ops.ReduceOp.SUM, shard.group)
         else:
@@ -90,12 +90,26 @@ class WholeRows(nn.Cell):
 
     def __init__(self, shard: Shard):
         super().__init__()
-        self.size = shard.size
-        if shard.size > 1:
+        self.before, self.after = shard.rank, shard.size - 1 - shard.rank
+        self.gathers = shard.moves_parts
+        if shard.moves_parts:
             self.gather = ops.AllGather(shard.group)
+        elif shard.size > 1:
+            self.reduce = ops.AllReduce(ops.ReduceOp.SUM, shard.group)
 
     def construct(self, rows):
-        return rows if self.size == 1 else self.gather(rows)
+        if self.gathers:
+            return self.gather(rows)
+        if self.before + self.after == 0:
+            return rows
+        # Rows between zeros, added up over the ranks.
+        count, width = rows.shape
+        parts = (rows,)
+        if self.before > 0:
+            parts = (ops.zeros((self.before * count, width), ms.float32), *parts)
+        if self.after > 0:
+            parts = (*parts, ops.zeros((self.after * count, width), ms.float32))
+        return self.reduce(ops.concat(parts))
 
 
 def sum_of_squares(buckets):
