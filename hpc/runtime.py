@@ -107,6 +107,23 @@ class Runtime:
         """Return the group of this rank's pipeline, or None if it has one stage."""
         return self._group("pipeline", mesh.pipeline_group(self.place.rank))
 
+    def data_pairs(self, mesh: Mesh) -> tuple[str, ...]:
+        """Return this rank's groups with the data ranks at distance 1, 2, 4, ...
+
+        For a power of two of data ranks; the pairs of the first two are one group, and so on, so
+        that sums over one distance after the other are sums over all.
+        """
+        ranks = mesh.data_group(self.place.rank)
+        own = ranks.index(self.place.rank)
+        assert len(ranks).bit_count() == 1, ranks
+        groups = []
+        for distance in (1 << bit for bit in range(len(ranks).bit_length() - 1)):
+            pair = sorted((ranks[own], ranks[own ^ distance]))
+            group = self._group("pair", pair)
+            assert group is not None
+            groups.append(group)
+        return tuple(groups)
+
     def _group(self, axis: str, ranks: Sequence[int]) -> str | None:
         if len(ranks) == 1:
             return None
@@ -132,6 +149,10 @@ class Runtime:
     def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
         if kind is None:
             self.close()
+
+
+ALONE = Runtime(place=Place(), device="CPU", world_group=None)
+"""One process."""
 
 
 def start_runtime(*, device: str = "auto") -> Runtime:

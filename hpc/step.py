@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import mindspore as ms
 import numpy as np
@@ -11,6 +12,7 @@ from hpc.compile_cache import Compiler
 from hpc.flat import LANES, Pack, make_layout
 from hpc.optim import AdamW, set_arrays
 from hpc.shard import ReduceToOwnRows, Shard, sum_of_squares
+from hpc.tree_sum import AddParts, SummationTree, TreeMean, add_as_tree
 
 STOP_VOTES = "stop_votes"
 
@@ -61,6 +63,8 @@ class TrainStep:
         data_size: ranks in that group.
         shard: this rank's part of the optimizer's state, of all ranks of that group; None keeps
             the whole state on each.
+        tree: adds micro-batches and ranks up in an order that does not depend on the number of
+            ranks; `accumulation` is then its `own_shards`. None adds up as is fastest.
         bucket_bytes: size of the gradient buckets. One bucket means one message a step; several
             let messages overlap with the backward pass.
 
@@ -77,6 +81,7 @@ class TrainStep:
         data_group: str | None = None,
         data_size: int = 1,
         shard: Shard | None = None,
+        tree: SummationTree | None = None,
         bucket_bytes: int = 64 << 20,
         weight_decay: float,
         max_norm: float,
@@ -87,7 +92,9 @@ class TrainStep:
         assert accumulation >= 1
         assert (data_group is None) == (data_size == 1), "a group has at least two ranks"
         assert shard is None or shard.size == data_size, "the data ranks share the state out"
+        assert tree is None or (shard is None and accumulation == tree.own_shards)
         self.parameters = dict(parameters)
+        self.tree = tree
         self.accumulation = accumulation
         self.names = ("loss", "grad_norm", "is_finite", STOP_VOTES, *scalar_names)
         self.layout = make_layout(
@@ -106,12 +113,17 @@ class TrainStep:
             shard=shard,
         )
         gradients = _Gradients(loss, self.parameters, self.layout, scalars=len(scalar_names))
-        if shard is None or shard.size == 1:
-            mean: nn.Cell = _Mean(data_group, data_size)
+        if tree is not None:
+            mean: nn.Cell = TreeMean(tree)
+        elif shard is None or shard.size == 1:
+            mean = _Mean(data_group, data_size)
         else:
             mean = _MeanOfOwnRows(shard)
         update = _Update(self.optimizer, mean, _Report())
-        if accumulation == 1:
+        if tree is not None:
+            self._part, self._add = _Part(gradients), AddParts()
+            self._apply_total = _ApplyTotal(update)
+        elif accumulation == 1:
             self._whole = _WholeStep(gradients, update)
         else:
             self._sums = _Sums(self.layout, scalars=1 + len(scalar_names))
@@ -128,7 +140,14 @@ class TrainStep:
             inputs: as for a step.
             compiler: for instance `hpc.compile_cache.CompileCache.compile`.
         """
-        if self.accumulation == 1:
+        if self.tree is not None:
+            first = [self._micro_batch(array, 0) for array in inputs]
+            compiler(self._part, *first)
+            total = self._part(*first)
+            if self.accumulation > 1:
+                compiler(self._add, *total, *total)
+            compiler(self._apply_total, _control(0.0, 0), *total)
+        elif self.accumulation == 1:
             compiler(self._whole, _control(0.0, False), *(_tensor(array) for array in inputs))
         else:
             compiler(self._accumulate, *(self._micro_batch(array, 0) for array in inputs))
@@ -147,14 +166,22 @@ class TrainStep:
             learning_rate: of this step.
             stop_vote: whether this rank asks to stop; `StepReport` tells all ranks.
         """
-        control = _control(learning_rate, stop_vote)
-        if self.accumulation == 1:
+        own_parts = 1 if self.tree is None else self.accumulation
+        control = _control(learning_rate, own_parts * stop_vote)
+        if self.tree is not None:
+            parts = [partial(self._part_of, inputs, n) for n in range(self.accumulation)]
+            total = add_as_tree(parts, self._add)
+            values = self._apply_total(control, *total)
+        elif self.accumulation == 1:
             values = self._whole(control, *(_tensor(array) for array in inputs))
         else:
             for number in range(self.accumulation):
                 self._accumulate(*(self._micro_batch(array, number) for array in inputs))
             values = self._apply(control)
         return StepReport(self.names, values)
+
+    def _part_of(self, inputs: Sequence[np.ndarray | Tensor], number: int) -> tuple[Tensor, ...]:
+        return self._part(*(self._micro_batch(array, number) for array in inputs))
 
     def _micro_batch(self, array: np.ndarray | Tensor, number: int) -> Tensor:
         size, rest = divmod(array.shape[0], self.accumulation)
@@ -201,6 +228,18 @@ class _Gradients(nn.Cell):
         if not self.has_scalars:
             values = (values,)
         return self.pack(gradients), _vector(values)
+
+
+class _Part(nn.Cell):
+    """inputs -> the gradient buckets and the scalars of `_Gradients` in one tuple."""
+
+    def __init__(self, gradients: _Gradients):
+        super().__init__(auto_prefix=False)
+        self.gradients = gradients
+
+    def construct(self, *inputs):
+        buckets, scalars = self.gradients(*inputs)
+        return (*buckets, scalars)
 
 
 class _Mean(nn.Cell):
@@ -277,6 +316,17 @@ class _Update(nn.Cell):
         return self.report(scalars, norm, is_finite, votes)
 
 
+class _ApplyTotal(nn.Cell):
+    """control and what `_Part` gives, summed -> the step's report; changes the weights."""
+
+    def __init__(self, update: _Update):
+        super().__init__(auto_prefix=False)
+        self.update = update
+
+    def construct(self, control, *total):
+        return self.update(control, total[:-1], total[-1])
+
+
 class _WholeStep(nn.Cell):
     def __init__(self, gradients: _Gradients, update: _Update):
         super().__init__(auto_prefix=False)
@@ -336,7 +386,7 @@ def _vector(scalars):
     return ops.concat(columns)
 
 
-def _control(learning_rate: float, stop_vote: bool) -> Tensor:
+def _control(learning_rate: float, stop_vote: float) -> Tensor:
     return Tensor(np.array([learning_rate, float(stop_vote)], np.float32))
 
 

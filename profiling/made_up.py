@@ -31,7 +31,8 @@ def made_up_stage(name: str, config: Config, *, mesh: Mesh, runtime: Runtime) ->
     ranks: dict[str, Any] = {"data_group": runtime.data_group(mesh), "data_size": mesh.data}
     step: AnyStep
     if name == "autoencoder":
-        step = train_autoencoder.build_step(build_autoencoder(config), config, **ranks)
+        autoencoder = build_autoencoder(config)
+        step = train_autoencoder.build_step(autoencoder, config, runtime=runtime, mesh=mesh)
         operations = training_operations(config)
     elif name == "diffusion":
         loss = train_diffusion.build_loss(config)

@@ -5,6 +5,7 @@ spells out the same values. A key left out of a file takes the value that stands
 stands in a file and not here is an error that names the nearest valid one.
 """
 
+import math
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Literal
@@ -153,12 +154,33 @@ class TrainAutoencoder(Training):
     global_batch: PositiveInt = 16
     learning_rate: Annotated[float, Field(gt=0)] = 2e-3
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    summation_shards: PositiveInt | None = Field(
+        8,
+        description="at most so many equal parts of the global batch, a power of two, whose "
+        "gradients are added up in a fixed order: the same bits on any number of ranks that "
+        "divides it; null, and with an adversary: as is fastest",
+    )
     betas: Betas = (0.9, 0.999)
     kl_weight: Annotated[float, Field(ge=0)] = 1e-6
     adversarial: Adversarial = Adversarial()
     augmentation: Literal["none", "flips_and_quarter_turns", "any_rotation"] = (
         "flips_and_quarter_turns"
     )
+
+    @model_validator(mode="after")
+    def _check_summation_shards(self) -> "TrainAutoencoder":
+        shards = self.summation_shards
+        if shards is None or self.adversarial.start_step is not None:
+            return self
+        if shards.bit_count() != 1:
+            raise ValueError(f"summation_shards {shards} must be a power of two, or null")
+        part = self.global_batch // math.gcd(shards, self.global_batch)
+        if part > self.micro_batch:
+            raise ValueError(
+                f"summation_shards {shards} make parts of {part} samples, more than micro_batch "
+                f"{self.micro_batch}: give more shards, or null"
+            )
+        return self
 
 
 class TrainDiffusion(Training):

@@ -4,11 +4,11 @@ import numpy as np
 
 from hpc.compile_cache import Compiler
 from hpc.errors import UserError
-from hpc.mesh import Mesh, Place, make_mesh
+from hpc.mesh import Mesh, make_mesh
 from hpc.pipeline.partition import fold_blocks
 from hpc.pipeline.schedule import micro_batches_of
 from hpc.pipeline.step import PipelineTrainStep
-from hpc.runtime import Runtime
+from hpc.runtime import ALONE, Runtime
 from hpc.shard import shard_over_data
 from hpc.step import TrainStep
 from prediff.config import Config
@@ -20,7 +20,6 @@ from prediff.stages.validation import Evaluation, LossEvaluation
 
 SCALAR_NAMES = ("mean_squared_error", "variational_term")
 DenoiserStep = TrainStep | PipelineTrainStep
-ALONE = Runtime(place=Place(), device="CPU", world_group=None)
 
 
 def denoiser_mesh(config: Config, *, ranks: int) -> Mesh:

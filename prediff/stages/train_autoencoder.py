@@ -6,12 +6,13 @@ import mindspore as ms
 import numpy as np
 
 from hpc.compile_cache import Compiler
-from hpc.mesh import make_mesh
+from hpc.mesh import Mesh, make_mesh
 from hpc.monitor.board import Board
 from hpc.randomness import keyed_normal
-from hpc.runtime import Runtime
+from hpc.runtime import ALONE, Runtime
 from hpc.step import TrainStep
 from hpc.stop import StopRequest
+from hpc.tree_sum import summation_tree
 from prediff.config import Config
 from prediff.data.augmentation import AugmentationMode, augment
 from prediff.data.dataset import RadarWindows
@@ -94,16 +95,17 @@ class AdversarialBatches:
 
 
 def build_step(
-    autoencoder: Autoencoder, config: Config, *, data_group: str | None = None, data_size: int = 1
+    autoencoder: Autoencoder, config: Config, *, runtime: Runtime = ALONE, mesh: Mesh | None = None
 ) -> TrainStep | AdversarialStep:
     """Return the step that trains an autoencoder, with a discriminator if one is configured.
 
     Args:
         autoencoder: the network to train.
-        data_group: communication group of the data-parallel ranks, None for one process.
-        data_size: ranks in it.
+        runtime: the ranks; by default one process.
+        mesh: their order.
     """
-    settings = config.train_autoencoder
+    mesh, settings = mesh or Mesh(), config.train_autoencoder
+    data_group, data_size = runtime.data_group(mesh), mesh.data
     shared: dict[str, Any] = {
         "accumulation": accumulation(settings, data_ranks=data_size),
         "data_group": data_group,
@@ -119,6 +121,15 @@ def build_step(
     adversarial = settings.adversarial
     if adversarial.start_step is None:
         loss = ReconstructionLoss(autoencoder, kl_weight=settings.kl_weight).set_train(True)
+        if settings.summation_shards is not None:
+            tree = summation_tree(
+                runtime,
+                mesh,
+                shards=settings.summation_shards,
+                global_batch=settings.global_batch,
+            )
+            if tree is not None:
+                shared |= {"tree": tree, "accumulation": tree.own_shards}
         return TrainStep(loss, scalar_names=SCALAR_NAMES, **own, **shared)
     reduce_mean = RankMean(group=data_group, size=data_size) if data_group is not None else None
     discriminator = PatchDiscriminator(
@@ -170,7 +181,7 @@ def train_autoencoder(
     settings = config.train_autoencoder
     mesh = make_mesh(ranks=runtime.place.size, global_batch=settings.global_batch)
     autoencoder = build_autoencoder(config)
-    step = build_step(autoencoder, config, data_group=runtime.data_group(mesh), data_size=mesh.data)
+    step = build_step(autoencoder, config, runtime=runtime, mesh=mesh)
     loss = ReconstructionLoss(autoencoder, kl_weight=settings.kl_weight)
     with (
         open_split(folder, config, "train") as frames,
