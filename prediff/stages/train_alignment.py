@@ -16,12 +16,11 @@ from prediff.models import build_alignment
 from prediff.models.alignment_cost import alignment_cost
 from prediff.models.alignment_network import AlignmentNetwork
 from prediff.models.cost import TRAINING_PASSES
-from prediff.stages.cache_latents import open_latents
 from prediff.stages.latent_windows import LatentWindows
-from prediff.stages.open_data import open_split
 from prediff.stages.run_folder import RunFolder
-from prediff.stages.train_diffusion import DenoiserBatches, latent_scale
+from prediff.stages.train_diffusion import DenoiserBatches
 from prediff.stages.training import Drive, TrainingStage, accumulation, train
+from prediff.stages.training_latents import training_latents
 from prediff.stages.validation import LossEvaluation, mean_over_batches
 
 STAGE = "alignment"
@@ -111,36 +110,19 @@ def train_alignment(
     """
     settings = config.train_alignment
     mesh = make_mesh(ranks=runtime.place.size, global_batch=settings.global_batch)
-    with (
-        open_split(folder, config, "train") as windows,
-        open_split(folder, config, "validation") as validation_windows,
-    ):
-        readers = open_latents(folder, config, windows)
-
-        def latents_of(split, *, scale: float) -> LatentWindows:
-            return LatentWindows(
-                readers,
-                split,
-                context_frames=config.data.context_frames,
-                scale=scale,
-                seed=config.seed,
-            )
-
-        scale = latent_scale(config, latents_of(windows, scale=1.0))
-        training = latents_of(windows, scale=scale)
-        validation = latents_of(validation_windows, scale=scale)
+    with training_latents(folder, config) as latents:
         loss, step = build_step(
             build_alignment(config),
             config,
             data_group=runtime.data_group(mesh),
             data_size=mesh.data,
         )
-        chosen = np.linspace(0, len(validation) - 1, VALIDATION_WINDOWS).astype(int)
+        chosen = np.linspace(0, len(latents.validation) - 1, VALIDATION_WINDOWS).astype(int)
 
         def validate(compiler: Compiler) -> dict[str, float]:
             return mean_over_batches(
                 LossEvaluation(loss),
-                AlignmentBatches(validation, config),
+                AlignmentBatches(latents.validation, config),
                 positions=chosen,
                 batch=settings.global_batch // mesh.data,
                 names=("loss", *AlignmentLoss.SCALARS),
@@ -158,14 +140,14 @@ def train_alignment(
                 name=STAGE,
                 settings=settings,
                 step=step,
-                num_samples=len(training),
+                num_samples=len(latents.training),
                 operations=TRAINING_PASSES * alignment_cost(config).operations,
-                make_inputs=AlignmentBatches(training, config),
+                make_inputs=AlignmentBatches(latents.training, config),
                 validate=validate,
                 best_by="loss",
                 extra_state={
-                    "latent_scale": scale,
-                    "climatology": training.mean_intensity(),
+                    "latent_scale": latents.scale,
+                    "climatology": latents.training.mean_intensity(),
                 },
             ),
             stop=stop,

@@ -14,7 +14,6 @@ from prediff.diffusion import DiffusionLoss, NoiseSchedule, StraightPath, noise_
 from prediff.models import build_denoiser
 from prediff.models.cost import TRAINING_PASSES
 from prediff.models.denoiser_cost import DenoiserCost
-from prediff.stages.cache_latents import open_latents
 from prediff.stages.denoiser_step import (
     SCALAR_NAMES,
     build_step,
@@ -22,9 +21,9 @@ from prediff.stages.denoiser_step import (
     evaluation_of,
 )
 from prediff.stages.latent_windows import LatentWindows
-from prediff.stages.open_data import open_split
 from prediff.stages.run_folder import RunFolder
 from prediff.stages.training import Drive, TrainingStage, train
+from prediff.stages.training_latents import training_latents
 from prediff.stages.validation import mean_over_batches
 
 STAGE = "diffusion"
@@ -108,32 +107,15 @@ def train_diffusion(
     hosts = runtime.all_gather_object(runtime.place.host)
     if runtime.is_first and mesh.size > 1:
         print(mesh.table(hosts), flush=True)
-    with (
-        open_split(folder, config, "train") as windows,
-        open_split(folder, config, "validation") as validation_windows,
-    ):
-        readers = open_latents(folder, config, windows)
-
-        def latents_of(split, *, scale: float) -> LatentWindows:
-            return LatentWindows(
-                readers,
-                split,
-                context_frames=config.data.context_frames,
-                scale=scale,
-                seed=config.seed,
-            )
-
-        scale = latent_scale(config, latents_of(windows, scale=1.0))
-        training = latents_of(windows, scale=scale)
-        validation = latents_of(validation_windows, scale=scale)
+    with training_latents(folder, config) as latents:
         loss = build_loss(config)
         step = build_step(loss, config, runtime=runtime, mesh=mesh)
-        chosen = np.linspace(0, len(validation) - 1, VALIDATION_WINDOWS).astype(int)
+        chosen = np.linspace(0, len(latents.validation) - 1, VALIDATION_WINDOWS).astype(int)
 
         def validate(compiler: Compiler) -> dict[str, float]:
             return mean_over_batches(
                 evaluation_of(loss, step),
-                DenoiserBatches(validation, config),
+                DenoiserBatches(latents.validation, config),
                 positions=chosen,
                 batch=settings.global_batch // mesh.data,
                 names=("loss", *SCALAR_NAMES),
@@ -151,19 +133,15 @@ def train_diffusion(
                 name=STAGE,
                 settings=settings,
                 step=step,
-                num_samples=len(training),
+                num_samples=len(latents.training),
                 operations=TRAINING_PASSES * DenoiserCost(config).total().operations,
-                make_inputs=DenoiserBatches(training, config),
+                make_inputs=DenoiserBatches(latents.training, config),
                 validate=validate,
                 best_by="mean_squared_error_ema",
-                extra_state={"latent_scale": scale, "cadence_minutes": windows.cadence_minutes},
+                extra_state={
+                    "latent_scale": latents.scale,
+                    "cadence_minutes": latents.cadence_minutes,
+                },
             ),
             stop=stop,
         )
-
-
-def latent_scale(config: Config, training: LatentWindows) -> float:
-    """Return the factor on the target latents, the published constant or 1 / their deviation."""
-    if config.diffusion.latent_scale == "unit_variance":
-        return 1.0 / training.target_standard_deviation()
-    return config.diffusion.latent_scale
