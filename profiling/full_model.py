@@ -2,7 +2,8 @@
 
     python profiling/full_model.py [--config configs/sevirlr.yaml] [--steps 2] [--recompute]
 
-Prints seconds and the process's peak memory after each part. Needs up to 20 GB.
+Prints seconds, memory now and at its peak, and of forward passes and steps the share of this
+process's matrix-product peak. Needs up to 20 GB.
 """
 
 import argparse
@@ -14,20 +15,36 @@ import hpc  # noqa: F401  (prepares the environment before MindSpore is imported
 
 import mindspore as ms  # isort: skip
 import numpy as np
+import psutil
 
+from hpc.monitor.peak import product_rate
 from prediff.config import load_config
 from prediff.convert import load_reference, to_reference
+from prediff.models.cost import TRAINING_PASSES
+from prediff.models.denoiser_cost import DenoiserCost
 from profiling.eager_and_compiled_step import make_inputs, make_step
 
 
 class Clock:
-    def __init__(self) -> None:
+    """Tells what each part took.
+
+    Args:
+        peak: operations a second of a matrix product.
+    """
+
+    def __init__(self, *, peak: float) -> None:
+        self.peak = peak
         self.began = time.perf_counter()
 
-    def tell(self, what: str) -> None:
+    def tell(self, what: str, *, operations: float | None = None) -> None:
         seconds = time.perf_counter() - self.began
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-        print(f"{what}: {seconds:.1f} s, peak memory {peak:.1f} GiB", flush=True)
+        most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+        now = psutil.Process().memory_info().rss / 2**30
+        line = f"{what}: {seconds:.1f} s, memory {now:.1f} GiB, at most {most:.1f} GiB"
+        if operations is not None:
+            rate = operations / seconds
+            line += f", {rate / 1e9:.0f} GFLOP/s, {rate / self.peak:.0%} of the peak"
+        print(line, flush=True)
         self.began = time.perf_counter()
 
 
@@ -57,7 +74,10 @@ def main() -> None:
             "train_diffusion.global_batch=1",
         ],
     )
-    clock = Clock()
+    peak = product_rate()
+    print(f"matrix product: {peak / 1e9:.0f} GFLOP/s")
+    operations = DenoiserCost(config).total().operations
+    clock = Clock(peak=peak)
     step, loss = make_step(config)
     denoiser = loss.denoiser
     count = sum(parameter.size for parameter in denoiser.get_parameters())
@@ -68,12 +88,15 @@ def main() -> None:
     denoiser.set_train(False)
     for what in ("first forward, with compilation", "forward", "forward"):
         denoiser(ms.Tensor(noise), ms.Tensor(steps), ms.Tensor(condition)).asnumpy()
-        clock.tell(what)
+        clock.tell(what, operations=operations if what == "forward" else None)
     denoiser.set_train(True)
     for number in range(1 + options.steps):
         report = step(clean, noise, steps, condition, key, learning_rate=1e-4).read()
         what = "training step" if number else "first training step, with compilation"
-        clock.tell(f"{what}, loss {report['loss']:.4f}")
+        clock.tell(
+            f"{what}, loss {report['loss']:.4f}",
+            operations=TRAINING_PASSES * operations if number else None,
+        )
 
 
 if __name__ == "__main__":

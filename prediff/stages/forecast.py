@@ -17,6 +17,7 @@ from prediff.config import Config
 from prediff.data.dataset import RadarWindows
 from prediff.stages.forecast_ensemble import EnsembleForecaster
 from prediff.stages.forecast_file import Case, is_forecast_of, write_forecast
+from prediff.stages.graph_cache import graph_cache
 from prediff.stages.guidance import guidance_provenance
 from prediff.stages.open_data import open_split
 from prediff.stages.run_folder import RunFolder
@@ -110,13 +111,15 @@ def forecast(
     with open_split(folder, config, "test") as windows:
         cases = chosen_cases(config, windows)
         attributes = provenance(folder, config)
-        missing = [
-            case for case in cases if not is_forecast_of(case.path(folder), case.case, attributes)
-        ]
+        missing = runtime.broadcast_object(
+            [case for case in cases if not is_forecast_of(case.path(folder), case.case, attributes)]
+        )
+        if not missing:
+            return
         mine = missing[runtime.place.rank :: runtime.place.size]
-        forecaster = EnsembleForecaster(folder, config) if mine else None
+        forecaster = EnsembleForecaster(folder, config)
+        forecaster.compile(graph_cache(runtime).compile)
         for done, case in enumerate(mine, 1):
-            assert forecaster is not None
             window = windows.read_windows([case.window])[0]
             intensity = forecaster.requested_intensity(window)
             ensemble = forecaster(

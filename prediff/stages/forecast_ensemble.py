@@ -9,6 +9,7 @@ import mindspore as ms
 import numpy as np
 from mindspore import nn
 
+from hpc.compile_cache import Compiler
 from prediff.config import Config
 from prediff.diffusion import Sampler, sample_ensemble, sampling_plan
 from prediff.stages.guidance import load_guidance, requested_intensity
@@ -18,7 +19,7 @@ from prediff.stages.trained_networks import load_autoencoder, load_denoiser
 
 
 class EnsembleForecaster:
-    """The trained networks of a run, ready to forecast; compiled at the first call.
+    """The trained networks of a run, ready to forecast; compiled by `compile` or the first call.
 
     Raises:
         UserError: a network is missing, or the solver and its steps do not fit the schedule.
@@ -45,6 +46,26 @@ class EnsembleForecaster:
             parameterization=config.diffusion.parameterization,
             guidance=guidance,
         )
+
+    def compile(self, compiler: Compiler) -> None:
+        """Compile what a call with the configured ensemble needs.
+
+        Args:
+            compiler: for instance `hpc.compile_cache.CompileCache.compile`, on all ranks at once.
+        """
+        config, size = self._config, self._config.latent_size
+        frame = (size, size, config.autoencoder.latent_channels)
+        data, settings = config.data, config.forecast
+        batch = min(settings.batch, settings.ensemble_members)
+        frames = (data.context_frames, data.frame_size, data.frame_size, 1)
+        compiler(self._encoder, ms.Tensor(np.zeros(frames, np.float32)))
+        self._sampler.compile(
+            compiler,
+            shape=(batch, data.forecast_frames, *frame),
+            condition_shape=(batch, data.context_frames, *frame),
+        )
+        latents = np.zeros((data.forecast_frames, *frame), np.float32)
+        compiler(self._decoder, ms.Tensor(latents))
 
     def requested_intensity(self, window_THW1: np.ndarray) -> float | None:
         """Return the mean intensity in [0, 1] to steer a window to, None without guidance.

@@ -64,6 +64,7 @@ def test_latents_of_another_autoencoder_are_refused(encoded):
     mixed = encoded / "runs/mixed"
     shutil.copytree(encoded / "runs/first", mixed)
     shutil.rmtree(mixed / "autoencoder")
+    shutil.rmtree(mixed / "diffusion", ignore_errors=True)
     shutil.copytree(encoded / "runs/other/autoencoder", mixed / "autoencoder")
     refused = prediff(encoded, "train", "diffusion", "--name", "mixed")
     assert refused.returncode == 2, refused.stderr[-2000:]

@@ -9,6 +9,7 @@ import mindspore as ms
 import numpy as np
 from mindspore import nn
 
+from hpc.compile_cache import Compiler
 from hpc.errors import UserError
 from prediff.diffusion.guidance import (
     AlignmentGuidance,
@@ -64,6 +65,30 @@ class Sampler:
             )
         self._step = SamplingStep(denoiser, gradient)
         self._chain = SamplingChain(self._step) if whole_chain else None
+
+    def compile(
+        self, compiler: Compiler, *, shape: tuple[int, ...], condition_shape: tuple[int, ...]
+    ) -> None:
+        """Compile a call of the network, without `whole_chain`, for batches of these shapes.
+
+        The first sample does it otherwise.
+
+        Args:
+            compiler: for instance `hpc.compile_cache.CompileCache.compile`.
+            shape: of the samples, ``(B, T, H, W, C)``.
+            condition_shape: ``(B, T_in, H, W, C)``.
+        """
+        latents, rows = ms.Tensor(np.zeros(shape, np.float32)), len(COLUMNS) + 4
+        compiler(
+            self._step,
+            latents,
+            latents,
+            ms.Tensor(np.zeros(2, np.int32)),
+            ms.Tensor(np.zeros(rows, np.float32)),
+            latents,
+            ms.Tensor(np.zeros(condition_shape, np.float32)),
+            ms.Tensor(np.zeros(shape[0], np.float32)),
+        )
 
     def sample(
         self,
