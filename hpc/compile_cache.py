@@ -96,7 +96,10 @@ class _Scratch:
         self.folder = Path(tempfile.mkdtemp(prefix="graphs-"))
         self.rank = 0 if runtime.world_group is None else runtime.place.rank
         self.count = 0
-        atexit.register(shutil.rmtree, self.folder, ignore_errors=True)
+        atexit.register(self.remove)
+
+    def remove(self) -> None:
+        shutil.rmtree(self.folder, ignore_errors=True)
 
     def compile(self, cell: nn.Cell, inputs: Iterable[Tensor], stored: Path) -> bool:
         """Compile with the graph stored in a folder, if it is whole; store it if it is new."""
@@ -131,6 +134,12 @@ def _scratch(runtime: Runtime) -> _Scratch:
     if _of_process is None:
         _of_process = _Scratch(runtime)
     return _of_process
+
+
+def remove_scratch() -> None:
+    """Remove this process's scratch folder now, for a process that ends without its exit hooks."""
+    if _of_process is not None:
+        _of_process.remove()
 
 
 def _written(graph: Path) -> int | None:

@@ -58,9 +58,13 @@ def main() -> None:
     code = _run()
     sys.stdout.flush()
     sys.stderr.flush()
-    if os.environ.get("MS_ROLE") == "MS_WORKER":
-        # A rank that fails must not wait in MindSpore's teardown for ranks that wait for it.
-        os._exit(record_exit_code(code))
+    is_rank = os.environ.get("MS_ROLE") == "MS_WORKER"
+    if is_rank or code == BAD_INPUT:
+        # A rank that fails must not wait in MindSpore's teardown for ranks that wait for it, and on
+        # a full disk TensorBoard's exit hook would fail once more.
+        if "hpc.compile_cache" in sys.modules:
+            sys.modules["hpc.compile_cache"].remove_scratch()
+        os._exit(record_exit_code(code) if is_rank else code)
     sys.exit(code)
 
 
