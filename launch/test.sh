@@ -10,6 +10,8 @@ mypy hpc prediff profiling
 if [ $# -gt 0 ]; then
   exec python -m pytest "$@"
 fi
-python -m pytest --numprocesses 2 --dist loadfile -m "not slow and not cluster"
+# A worker that dies ends the run: a replacement would leave its file's other tests undone for ever.
+python -m pytest --numprocesses 2 --dist loadfile --max-worker-restart 0 --durations 20 \
+  -m "not slow and not cluster"
 # Tests that start several processes have the host for themselves.
-python -m pytest -m slow
+python -m pytest --durations 70 -m slow

@@ -4,6 +4,7 @@ import errno
 import os
 import sys
 import traceback
+from typing import NoReturn, TypeGuard
 
 import typer
 
@@ -56,16 +57,18 @@ train_app.command("alignment")(run.train_alignment)
 def main() -> None:
     """Run the command line and exit with its code."""
     code = _run()
+    if os.environ.get("MS_ROLE") == "MS_WORKER":
+        # A rank that fails must not wait in MindSpore's teardown for ranks that wait for it.
+        _leave_at_once(record_exit_code(code))
+    sys.exit(code)
+
+
+def _leave_at_once(code: int) -> NoReturn:
     sys.stdout.flush()
     sys.stderr.flush()
-    is_rank = os.environ.get("MS_ROLE") == "MS_WORKER"
-    if is_rank or code == BAD_INPUT:
-        # A rank that fails must not wait in MindSpore's teardown for ranks that wait for it, and on
-        # a full disk TensorBoard's exit hook would fail once more.
-        if "hpc.compile_cache" in sys.modules:
-            sys.modules["hpc.compile_cache"].remove_scratch()
-        os._exit(record_exit_code(code) if is_rank else code)
-    sys.exit(code)
+    if "hpc.compile_cache" in sys.modules:
+        sys.modules["hpc.compile_cache"].remove_scratch()
+    os._exit(code)
 
 
 def _run() -> int:
@@ -75,7 +78,7 @@ def _run() -> int:
         return done.code if isinstance(done.code, int) else BAD_INPUT
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
-        return BAD_INPUT
+        return _bad_input(error.__cause__)
     except Stopped as stopped:
         print(f"{stopped}; the same command continues", file=sys.stderr)
         return STOPPED_EXIT_CODE
@@ -83,14 +86,25 @@ def _run() -> int:
         print("interrupted", file=sys.stderr)
         return INTERRUPTED
     except Exception as error:
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if _is_full_disk(error):
             where = error.filename2 or error.filename or os.getcwd()
             print(
                 f"error: no room left on the device of {where}: free some space; "
                 "the same command continues",
                 file=sys.stderr,
             )
-            return BAD_INPUT
+            return _bad_input(error)
         traceback.print_exc()
         return 1
     return 0
+
+
+def _bad_input(cause: BaseException | None) -> int:
+    if _is_full_disk(cause) and os.environ.get("MS_ROLE") != "MS_WORKER":
+        # TensorBoard's exit hook would fail once more.
+        _leave_at_once(BAD_INPUT)
+    return BAD_INPUT
+
+
+def _is_full_disk(error: BaseException | None) -> TypeGuard[OSError]:
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
