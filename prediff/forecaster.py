@@ -10,7 +10,7 @@ import xarray as xr
 
 from hpc.checkpoint.format import read_state
 from hpc.errors import UserError
-from hpc.runtime import start_runtime
+from hpc.runtime import ALONE, Runtime, start_runtime
 from prediff.config import Config, load_config
 from prediff.stages.forecast import REQUESTED_INTENSITY, provenance
 from prediff.stages.forecast_context import check_cadence, check_valid, choose_context, fit_to_size
@@ -31,12 +31,15 @@ class Forecaster:
         forecast = forecaster(frames)                  # xarray.Dataset
         forecast["vil"].mean("realization")
 
-    One process, one device. Not to be called by two threads at once.
+    One process and one device, unless `runtime` has more: then every rank calls it, each samples
+    its share of the members, and all return the whole forecast of rank 0's frames. Not to be called
+    by two threads at once.
 
     Args:
         run: a run's folder, or its name below ``runs/``.
         members, solver, steps: of the forecasts; None is what the run's configuration says.
         overrides: further ``section.key=value`` texts, such as ``forecast.weights=raw``.
+        runtime: the ranks, if it is started already.
 
     Raises:
         UserError: no such run, networks that are not trained, or settings that do not fit them.
@@ -50,6 +53,7 @@ class Forecaster:
         solver: str | None = None,
         steps: int | None = None,
         overrides: Sequence[str] = (),
+        runtime: Runtime | None = None,
     ) -> None:
         self.folder = find_run(run)
         given = {"ensemble_members": members, "solver": solver, "steps": steps}
@@ -60,8 +64,10 @@ class Forecaster:
                 f"{self.folder.config} guides by oracle, which needs the truth: set "
                 "forecast.guidance.source to persistence, trend, climatology, number or none"
             )
-        start_runtime()
-        self._forecast = EnsembleForecaster(self.folder, self.config)
+        started = runtime or start_runtime()
+        # Processes without collectives, as mpirun's, forecast each for itself.
+        self._runtime = ALONE if started.world_group is None else started
+        self._forecast = EnsembleForecaster(self.folder, self.config, sharing=self._runtime)
         self._attributes: Attributes = {
             **provenance(self.folder, self.config),
             "config_sha256": config_sha256(self.config),
@@ -83,7 +89,7 @@ class Forecaster:
         """Return the ensemble ``(realization, lead_time, y, x)`` as VIL code and in kg m-2.
 
         A pixel that is missing in any frame is missing at every lead time. Member k is the same
-        for the same frames, time and run, whatever the number of members.
+        for the same frames, time and run, whatever the number of members and ranks.
 
         Args:
             frames: ``(time, y, x)``: VIL on 0-255, or kg m-2 where the attribute ``units`` says
@@ -98,7 +104,7 @@ class Forecaster:
             UserError: frames that the run cannot take: their number, size, cadence, coding or
                 times.
         """
-        time = _utc(at)
+        frames, time = self._runtime.broadcast_object((frames, _utc(at)))
         if isinstance(frames, xr.DataArray):
             context = to_vil_code(frames, place=place)
             context = choose_context(context, count=self.context_frames, at=time, place=place)

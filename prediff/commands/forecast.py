@@ -1,14 +1,24 @@
 """The subcommand that forecasts: a run's test windows, or frames that a user has."""
 
+import os
+import shutil
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated
+from tempfile import mkdtemp
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from hpc.errors import UserError
+from hpc.launcher import BAD_INPUT, launch, log_folder
+from hpc.mesh import discover
+from hpc.monitor.rank_log import redirect_to_rank_log
 from prediff.commands.options import ConfigOption, DataOption, NameOption, SetOption
-from prediff.commands.run import open_command, work
+from prediff.commands.run import open_command, refuse_mpi, work
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 
 def forecast(
@@ -41,6 +51,10 @@ def forecast(
     out: Annotated[
         Path | None, typer.Option("--out", help="forecast to write, .nc or .zarr")
     ] = None,
+    workers: Annotated[
+        int,
+        typer.Option(min=1, help="processes of this host that share the members, with --input"),
+    ] = 1,
 ) -> None:
     """Forecast the run's test windows; with --input or --latest, frames of your own.
 
@@ -55,6 +69,7 @@ def forecast(
     if input_ is None and latest is None:
         own = {"--checkpoint": checkpoint, "--event": event, "--at": at, "--out": out}
         alone = [option for option, value in own.items() if value is not None]
+        alone += ["--workers"] if workers > 1 else []
         if alone:
             raise UserError(f"{alone[0]} needs --input FILE or --latest FOLDER")
         work(*open_command(config, data, name, texts), names={"forecast"}, max_time=None)
@@ -68,8 +83,8 @@ def forecast(
         )
     if out is None:
         raise UserError("--out is missing: where to write the forecast, .nc or .zarr")
-    _forecast_file(
-        run=checkpoint or Path(name),
+    request = _Request(
+        run=str(checkpoint or name),
         source=input_,
         latest=latest,
         event=event,
@@ -77,39 +92,91 @@ def forecast(
         overrides=texts,
         out=out,
     )
+    refuse_mpi(discover(), instead="prediff forecast")
+    if workers > 1 and "MS_ROLE" not in os.environ:
+        request.launch(workers=workers)
+    else:
+        request.serve()
 
 
-def _forecast_file(
-    *,
-    run: Path,
-    source: Path | None,
-    latest: Path | None,
-    event: str | None,
-    at: datetime | None,
-    overrides: list[str],
-    out: Path,
-) -> None:
-    from prediff.stages.forecast_file import check_suffix, write_dataset
-    from prediff.stages.forecast_input import read_frames, read_newest_frames
+@dataclass(frozen=True)
+class _Request:
+    """Frames of the user's to forecast, as the command line says it."""
 
-    check_suffix(out)
-    if source is not None:
-        frames = read_frames(source, event=event)  # before the networks, which take seconds
+    run: str
+    source: Path | None
+    latest: Path | None
+    event: str | None
+    at: datetime | None
+    overrides: list[str]
+    out: Path
 
-    from prediff.forecaster import Forecaster
+    def launch(self, *, workers: int) -> None:
+        """Let several ranks of this host do it, under msrun."""
+        self._read()  # a mistake costs no start of ranks
+        options = {
+            "--checkpoint": self.run,
+            "--input": self.source,
+            "--latest": self.latest,
+            "--event": self.event,
+            "--at": self.at,
+            "--out": self.out,
+        }
+        given = [(option, str(value)) for option, value in options.items() if value is not None]
+        given += [("--set", text) for text in self.overrides]
+        logs = Path(mkdtemp(prefix="prediff-forecast-"))
+        code = launch(
+            ["prediff", "forecast", *(word for pair in given for word in pair)],
+            workers=workers,
+            log_dir=logs,
+            stop_file=logs / "stop",
+            port=None,
+        )
+        if code in (0, BAD_INPUT):
+            shutil.rmtree(logs, ignore_errors=True)
+        if code:
+            raise typer.Exit(code)
 
-    forecaster = Forecaster(run, overrides=overrides)
-    if latest is not None:
-        if at is not None or event is not None:
+    def serve(self) -> None:
+        """Read, forecast and write; of several ranks the first one writes."""
+        logs = log_folder()
+        if logs is not None and os.environ.get("MS_ROLE") == "MS_WORKER":
+            redirect_to_rank_log(logs, discover().rank)
+        frames = self._read()  # before the networks, which take seconds
+
+        from hpc.runtime import start_runtime
+        from prediff.forecaster import Forecaster
+        from prediff.stages.forecast_file import write_dataset
+        from prediff.stages.forecast_input import read_newest_frames
+
+        with start_runtime() as runtime:
+            forecaster = Forecaster(self.run, overrides=self.overrides, runtime=runtime)
+            if frames is None:
+                assert self.latest is not None
+                frames = read_newest_frames(self.latest, count=forecaster.context_frames)
+            place = str(self.source or self.latest)
+            dataset = forecaster(frames, at=self.at, place=place)
+            if not runtime.is_first:
+                return
+            if forecaster.cadence_minutes is None:
+                typer.echo("the run's cadence is not known: that of the input was taken")
+            dataset.attrs["input"] = place
+            write_dataset(self.out, dataset)
+            start = dataset["forecast_reference_time"].dt.strftime("%Y-%m-%d %H:%M").item()
+            members, leads = dataset.sizes["realization"], dataset.sizes["lead_time"]
+            typer.echo(
+                f"{self.out}: {members} members, {leads} lead times "
+                f"to {dataset['lead_time'].values[-1]:g} minutes after {start} UTC"
+            )
+
+    def _read(self) -> "xr.DataArray | None":
+        """Return the input's frames, None where the newest of a folder are wanted."""
+        from prediff.stages.forecast_file import check_suffix
+        from prediff.stages.forecast_input import read_frames
+
+        check_suffix(self.out)
+        if self.source is not None:
+            return read_frames(self.source, event=self.event)
+        if self.at is not None or self.event is not None:
             raise UserError("--latest takes the newest frames: leave --at and --event out")
-        frames = read_newest_frames(latest, count=forecaster.context_frames)
-    dataset = forecaster(frames, at=at, place=str(source or latest))
-    if forecaster.cadence_minutes is None:
-        typer.echo("the run's cadence is not known: that of the input was taken")
-    dataset.attrs["input"] = str(source or latest)
-    write_dataset(out, dataset)
-    start = dataset["forecast_reference_time"].dt.strftime("%Y-%m-%d %H:%M").item()
-    typer.echo(
-        f"{out}: {dataset.sizes['realization']} members, {dataset.sizes['lead_time']} lead times "
-        f"to {dataset['lead_time'].values[-1]:g} minutes after {start} UTC"
-    )
+        return None

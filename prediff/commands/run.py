@@ -9,7 +9,7 @@ from rich.console import Console
 
 from hpc.errors import UserError
 from hpc.launcher import launch
-from hpc.mesh import discover
+from hpc.mesh import Place, discover
 from hpc.monitor.rank_log import redirect_to_rank_log
 from prediff.commands.options import (
     ConfigOption,
@@ -141,11 +141,7 @@ def open_command(
 ) -> tuple[RunFolder, Config]:
     """Return the run that a command works on, and send a rank's output to its log."""
     place = discover()
-    if place.launcher == "mpi" and place.size > 1:
-        raise UserError(
-            "mpirun starts only `prediff cache latents` in several processes: "
-            f"use `prediff launch --workers {place.size}`"
-        )
+    refuse_mpi(place, instead="prediff launch")
     folder, resolved = open_run(
         name=name,
         config=config,
@@ -157,6 +153,15 @@ def open_command(
     if os.environ.get("MS_ROLE") == "MS_WORKER":
         redirect_to_rank_log(folder.log, place.rank)
     return folder, resolved
+
+
+def refuse_mpi(place: Place, *, instead: str) -> None:
+    """Raise UserError in a process of several that mpirun started; name the command to use."""
+    if place.launcher == "mpi" and place.size > 1:
+        raise UserError(
+            "mpirun starts only `prediff cache latents` in several processes: "
+            f"use `{instead} --workers {place.size}`"
+        )
 
 
 def work(

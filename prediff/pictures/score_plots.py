@@ -122,6 +122,31 @@ def reliability_diagram(tables: dict[str, Any], *, system: str) -> Figure:
     return figure
 
 
+def spread_and_skill(tables: dict[str, Any]) -> Figure:
+    """Draw by lead time the error of each ensemble's mean, and the spread that should equal it.
+
+    The spread is that of a finite ensemble: sqrt((M + 1) / M) times the members' deviation.
+    """
+    figure = new_figure(width=6, height=3.4)
+    axis = figure.subplots()
+    minutes = tables["lead_minutes"]
+    for system, colour in _colours(tables).items():
+        if tables["systems"][system]["members"] == 1:
+            continue
+        scores = tables["systems"][system]["scores"]["ensemble"]
+        skill = _values(scores["skill"]["by_lead_time"])
+        spread = skill * _values(scores["spread_skill_ratio"]["by_lead_time"])
+        style = {"color": colour, "marker": "o", "markersize": 3}
+        axis.plot(minutes, skill, label=f"{system}, error of the mean", **style)
+        axis.plot(minutes, spread, linestyle="--", label=f"{system}, spread", **style)
+    axis.set_ylim(bottom=0)
+    axis.set_xlabel("lead time (minutes)", fontsize=9)
+    axis.set_ylabel("root mean square, VIL / 255", fontsize=9)
+    axis.legend(fontsize=8, frameon=False)
+    _plain(axis)
+    return figure
+
+
 def rank_histogram(tables: dict[str, Any], *, system: str) -> Figure:
     """Draw where the observation falls among the members: all pixels, and those with rain."""
     curves = tables["systems"][system]["curves"]["rank_histogram"]
@@ -243,6 +268,8 @@ def score_figures(
         "performance_diagram": performance_diagram(tables),
         "power_spectra": power_spectra(tables, kilometres_per_pixel=kilometres_per_pixel),
     }
+    if any(found["members"] > 1 for found in tables["systems"].values()):
+        figures["spread_and_skill"] = spread_and_skill(tables)
     for system, found in tables["systems"].items():
         if found["members"] > 1:
             figures[f"reliability_{system}"] = reliability_diagram(tables, system=system)

@@ -171,6 +171,7 @@ def _draw(
             rows = forecast_intensities(folder, chosen_cases(config, windows))
             figures["guidance"] = intensity_figure(rows, title=system_name(config))
         for name, figure in figures.items():
+            (folder.evaluation / f"{name}.png").write_bytes(figure_to_png(figure))
             board.picture(f"scores/{name}", figure_to_rgb(figure), step=0)
         _score_curves(board, tables, leads)
     write_report(

@@ -10,6 +10,8 @@ import numpy as np
 from mindspore import nn
 
 from hpc.compile_cache import Compiler
+from hpc.errors import UserError
+from hpc.runtime import ALONE, Runtime
 from prediff.config import Config
 from prediff.diffusion import Sampler, sample_ensemble, sampling_plan
 from prediff.stages.guidance import load_guidance, requested_intensity
@@ -21,12 +23,26 @@ from prediff.stages.trained_networks import load_autoencoder, load_denoiser
 class EnsembleForecaster:
     """The trained networks of a run, ready to forecast; compiled by `compile` or the first call.
 
+    Args:
+        sharing: ranks that share the members of every ensemble. All of them call it with the same
+            context, and each returns the whole ensemble.
+
     Raises:
-        UserError: a network is missing, or the solver and its steps do not fit the schedule.
+        UserError: a network is missing, the solver and its steps do not fit the schedule, or
+            guidance couples members that ranks would share.
     """
 
-    def __init__(self, folder: RunFolder, config: Config) -> None:
-        self._config = config
+    def __init__(self, folder: RunFolder, config: Config, *, sharing: Runtime = ALONE) -> None:
+        self._config, self._sharing = config, sharing
+        rank, ranks = sharing.place.rank, sharing.place.size
+        count = config.forecast.ensemble_members
+        self._members = range(rank, count, ranks)
+        self._batch = min(config.forecast.batch, -(-count // ranks))
+        if config.is_guided and config.forecast.guidance.coupling == "reference" and ranks > 1:
+            raise UserError(
+                "forecast.guidance.coupling=reference lets members influence each other, so ranks "
+                "cannot share them: forecast in one process, or take coupling per_sample"
+            )
         autoencoder = load_autoencoder(folder, config)
         denoiser, checkpoint = load_denoiser(folder, config, weights=config.forecast.weights)
         self._encoder: nn.Cell = autoencoder.encoder
@@ -55,8 +71,7 @@ class EnsembleForecaster:
         """
         config, size = self._config, self._config.latent_size
         frame = (size, size, config.autoencoder.latent_channels)
-        data, settings = config.data, config.forecast
-        batch = min(settings.batch, settings.ensemble_members)
+        data, batch = config.data, self._batch
         frames = (data.context_frames, data.frame_size, data.frame_size, 1)
         compiler(self._encoder, ms.Tensor(np.zeros(frames, np.float32)))
         self._sampler.compile(
@@ -100,10 +115,14 @@ class EnsembleForecaster:
             cases=[case_number],
             solver=settings.solver,
             steps=settings.steps,
-            batch=min(settings.batch, settings.ensemble_members),
+            batch=self._batch,
             intensity=None if intensity is None else np.array([intensity]),
         )
-        return self.decode(latents[0])
+        shares = self._sharing.all_gather_object(self.decode(latents[0]))
+        ensemble = np.empty((settings.ensemble_members, *shares[0].shape[1:]), np.float32)
+        for rank, share in enumerate(shares):
+            ensemble[rank :: len(shares)] = share
+        return ensemble
 
     def encode(self, context_THW1: np.ndarray) -> np.ndarray:
         """Return the latent frames ``[T, h, w, c]`` of frames ``[T, H, W, 1]`` in [0, 1]."""
@@ -120,7 +139,7 @@ class EnsembleForecaster:
         batch: int,
         intensity: np.ndarray | None = None,
     ) -> np.ndarray:
-        """Return the configured members' scaled latents ``[B, M, T, h, w, c]``.
+        """Return scaled latents ``[B, M, T, h, w, c]`` of this rank's share of the members.
 
         Args:
             condition: encoded contexts ``[B, T_in, h, w, c]``.
@@ -139,7 +158,7 @@ class EnsembleForecaster:
                 size,
                 config.autoencoder.latent_channels,
             ),
-            members=range(config.forecast.ensemble_members),
+            members=self._members,
             seed=config.seed,
             steps=steps,
             solver=solver,
@@ -150,8 +169,8 @@ class EnsembleForecaster:
 
     def decode(self, latents: np.ndarray) -> np.ndarray:
         """Return frames ``[M, T, H, W]`` of scaled latents ``[M, T, h, w, c]``, not clipped."""
-        frames = [
-            self._decoder(ms.Tensor(member / np.float32(self._scale))).asnumpy()[..., 0]
-            for member in latents
-        ]
-        return np.stack(frames)
+        size = self._config.data.frame_size
+        frames = np.empty((*latents.shape[:2], size, size), np.float32)
+        for member, latent in zip(frames, latents, strict=True):
+            member[:] = self._decoder(ms.Tensor(latent / np.float32(self._scale))).asnumpy()[..., 0]
+        return frames

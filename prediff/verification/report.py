@@ -36,6 +36,10 @@ _READING = {
         "Power by wavelength. A member should follow the black line of the radar; falling below "
         "it at short wavelengths is blur. An ensemble mean is meant to be smooth."
     ),
+    "spread_and_skill": (
+        "Spread and error by lead time. A dashed line below its solid one is an ensemble that is "
+        "too sure of itself."
+    ),
     "reliability": (
         "Reliability. When the ensemble says 30 %, it should rain in 30 % of those pixels: on the "
         "dashed line. Below it the ensemble is too sure."
@@ -43,6 +47,10 @@ _READING = {
     "rank_histogram": (
         "Rank histogram. Flat is ideal; high ends mean that the truth too often lies outside all "
         "members (too little spread); a slope is a bias."
+    ),
+    "guidance": (
+        "Mean intensity that was asked for, and what each member obtained; on the dashed line the "
+        "forecast does what it is asked to."
     ),
 }
 

@@ -130,13 +130,23 @@ def test_plots_are_drawn_for_ordinary_and_for_empty_weather(case):
                 observation=factor * case["observation"][None],
                 event_ids=[str(number)],
             )
-        figures = score_figures(board.tables(replicates=10), kilometres_per_pixel=3)
+        tables = board.tables(replicates=10)
+        figures = score_figures(tables, kilometres_per_pixel=3)
         assert list(figures) == [
             "scores_by_lead_time",
             "performance_diagram",
             "power_spectra",
+            "spread_and_skill",
             "reliability_model",
             "rank_histogram_model",
         ]
+        if factor:
+            error, spread = figures["spread_and_skill"].axes[0].get_lines()
+            assert error.get_label() == "model, error of the mean"
+            scores = tables["systems"]["model"]["scores"]["ensemble"]
+            np.testing.assert_allclose(error.get_ydata(), scores["skill"]["by_lead_time"])
+            members = tables["systems"]["model"]["members"]
+            expected = np.sqrt((members + 1) / members) * np.array(scores["spread"]["by_lead_time"])
+            np.testing.assert_allclose(spread.get_ydata(), expected, rtol=1e-6)
     for figure in figures.values():
         assert figure_to_png(figure).startswith(b"\x89PNG")

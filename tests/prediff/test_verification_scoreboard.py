@@ -10,6 +10,7 @@ from rich.console import Console
 from verification_oracles import storms
 
 from hpc.errors import UserError
+from prediff.stages.guidance_response import intensity_figure
 from prediff.verification import (
     PROTOCOLS,
     Scoreboard,
@@ -161,10 +162,17 @@ def test_the_report_is_one_page_with_its_pictures_inside(tables, tmp_path):
     ).read_text()
     for words in ("Run &lt;1&gt;", "event R1", "ddim", "less than persistence", "native"):
         assert words in page
-    assert page.count("data:image/png;base64,") == 6
+    assert page.count("data:image/png;base64,") == 7
     assert page.count("data:image/gif;base64,") == 1
     assert "<script" not in page
     assert 'src="http' not in page
+
+
+def test_the_report_of_a_guided_run_shows_what_was_asked_and_obtained(tables, tmp_path):
+    rows = [{"case": "a", "requested": 0.4, "obtained": [0.2, 0.4], "mean": 0.3}]
+    figures = {"guidance": intensity_figure(rows, title="guided")}
+    page = write_report(tmp_path / "r.html", tables=tables, title="x", figures=figures).read_text()
+    assert "Mean intensity that was asked for" in page
 
 
 def test_published_rows_stand_beside_results_of_their_protocol_only(arrays, tmp_path, tables):
