@@ -136,7 +136,7 @@ def spread_and_skill(tables: dict[str, Any]) -> Figure:
         scores = tables["systems"][system]["scores"]["ensemble"]
         skill = _values(scores["skill"]["by_lead_time"])
         spread = skill * _values(scores["spread_skill_ratio"]["by_lead_time"])
-        style = {"color": colour, "marker": "o", "markersize": 3}
+        style: dict[str, Any] = {"color": colour, "marker": "o", "markersize": 3}
         axis.plot(minutes, skill, label=f"{system}, error of the mean", **style)
         axis.plot(minutes, spread, linestyle="--", label=f"{system}, spread", **style)
     axis.set_ylim(bottom=0)

@@ -1,6 +1,5 @@
 """What the command says of frames, runs and protocols that do not fit: one line, and code 2."""
 
-import numpy as np
 import pytest
 from radar_files import START, radar_file, radar_frames
 from untrained_run import untrained_run
@@ -89,22 +88,3 @@ def test_files_that_cannot_be_read_or_written(refusal, tmp_path, workers):
 def test_a_protocol_that_the_data_cannot_serve(refusal):
     said = "protocol 'prediff2023' needs context_frames = 7, the data has 3"
     assert said in refusal("evaluate", "--name", "small", "--protocol", "prediff2023")
-
-
-def test_a_pixel_that_is_missing_stays_missing_in_the_file(runs, monkeypatch, tmp_path):
-    import xarray as xr
-
-    monkeypatch.chdir(runs)
-    radar = frames()
-    radar[0, 3, 4] = np.nan
-    source, out = radar_file(tmp_path / "radar.nc", radar), tmp_path / "forecast.nc"
-    words = ["--checkpoint", "small", "--input", str(source), "--out", str(out)]
-    monkeypatch.setattr("sys.argv", ["prediff", "forecast", *words])
-    with pytest.raises(SystemExit) as done:
-        main()
-    assert done.value.code == 0
-    with xr.open_dataset(out, decode_timedelta=False) as found:
-        for name in ("vil", "vil_code"):
-            missing = np.isnan(found[name].values)
-            assert missing[:, :, 3, 4].all()
-            assert missing.sum() == 3 * 2
