@@ -101,28 +101,48 @@ def _write_slice(flat, start, size, parameter):
     return ops.assign(parameter, ops.reshape(part, ops.shape(parameter)))
 
 
+def cleared(bucket):
+    """Return zeros of a bucket's shape; usable in graphs.
+
+    `zeros_like` would compile in a constant of that size, and 0 times a number that is not finite
+    is not 0.
+    """
+    return ops.nan_to_num(bucket, 0.0, 0.0, 0.0) * 0.0
+
+
+class PackBucket(nn.Cell):
+    """A tuple of all arrays in the layout's order -> one of the buckets, `[R, 1024]` float32.
+
+    It waits for `after`, where that is given.
+    """
+
+    def __init__(self, layout: FlatLayout, bucket: int):
+        super().__init__()
+        self.each = ops.HyperMap()
+        self.join = ops.Concat(0)
+        self.first = sum(map(len, layout.buckets[:bucket]))
+        self.last = self.first + len(layout.buckets[bucket])
+        missing = layout.rows(bucket) * LANES - layout.filled(bucket)
+        self.filling = (Tensor(np.zeros(missing, np.float32)),) if missing else ()
+
+    def construct(self, arrays, after=None):
+        flat = self.each(_flatten_one, arrays[self.first : self.last])
+        if after is not None:
+            flat = (ops.depend(flat[0], after), *flat[1:])
+        return ops.reshape(self.join((*flat, *self.filling)), (-1, LANES))
+
+
 class Pack(nn.Cell):
     """A tuple of arrays in the layout's order -> a tuple of buckets `[R, 1024]` float32."""
 
     def __init__(self, layout: FlatLayout):
         super().__init__()
-        self.each = ops.HyperMap()
-        self.join = ops.Concat(0)
-        ends = np.cumsum([len(names) for names in layout.buckets]).tolist()
-        self.bounds = tuple(zip([0, *ends[:-1]], ends, strict=True))
-        self.filling = tuple(
-            Tensor(np.zeros(layout.rows(b) * LANES - layout.filled(b), np.float32))
-            for b in range(len(ends))
-        )
+        self.pack = nn.CellList([PackBucket(layout, b) for b in range(len(layout.buckets))])
 
     def construct(self, arrays):
-        flat = self.each(_flatten_one, arrays)
         buckets = ()
-        for number, (first, last) in enumerate(self.bounds):
-            parts = flat[first:last]
-            if self.filling[number].shape[0] > 0:
-                parts = (*parts, self.filling[number])
-            buckets = (*buckets, ops.reshape(self.join(parts), (-1, LANES)))
+        for pack in self.pack:
+            buckets = (*buckets, pack(arrays))
         return buckets
 
 

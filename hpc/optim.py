@@ -7,7 +7,7 @@ import mindspore as ms
 import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
 
-from hpc.flat import FlatLayout, Pack, Unpack
+from hpc.flat import FlatLayout, PackBucket, Unpack
 from hpc.shard import OwnRows, Shard, WholeRows, sum_of_squares
 
 
@@ -48,8 +48,8 @@ class AdamW(nn.Cell):
         self.ema_decay = ema_decay
         self.names = tuple(parameters)
         self.network_parameters = ms.ParameterTuple(parameters.values())
-        self.pack = Pack(layout)
         numbers = range(len(layout.buckets))
+        self.pack = nn.CellList([PackBucket(layout, b) for b in numbers])
         self.unpack = nn.CellList([Unpack(layout, b, parameters) for b in numbers])
         self.own_rows, self.whole_rows = OwnRows(self.shard), WholeRows(self.shard)
         self.is_shared_out = self.shard.size > 1
@@ -116,33 +116,32 @@ class AdamW(nn.Cell):
         updates = self.updates + on
         counted = ops.maximum(updates, ops.ones_like(updates))
         correction1 = -ops.expm1(counted * self.log_beta1)
-        correction2 = ops.sqrt(-ops.expm1(counted * self.log_beta2))
+        unbiased = ops.rsqrt(-ops.expm1(counted * self.log_beta2))
         shrink = 1.0 - on * learning_rate * self.weight_decay
         rate = on * learning_rate / correction1
-        before, sent = self.pack(self.network_parameters), norm
+        decay = (1.0 + counted) / (10.0 + counted)
+        decay = ops.minimum(decay, ops.full_like(counted, self.ema_decay or 0.0))
+        done = norm
         for b in range(len(self.first_moment)):
-            weights = self.own_rows(before[b])
-            gradient = ops.select(is_finite, gradients[b] * clip, ops.zeros_like(gradients[b]))
+            # One bucket after the other: all at once, the intermediate results of all would be in
+            # memory together, and messages of a group might overtake each other.
+            weights = self.own_rows(self.pack[b](self.network_parameters, done))
+            # Select would compile a constant as large as the bucket, several times over.
+            gradient = ops.nan_to_num(ops.depend(gradients[b], done) * clip, 0.0, 0.0, 0.0)
             first = self.first_moment[b] + (on * self.gain1) * (gradient - self.first_moment[b])
             second = self.second_moment[b] + (on * self.gain2) * (
                 ops.square(gradient) - self.second_moment[b]
             )
-            after = weights * shrink - rate * (first / (ops.sqrt(second) / correction2 + self.eps))
+            # Division keeps 16 bytes an element on the CPU for as long as the graph lives.
+            root = ops.sqrt(second) * unbiased + self.eps
+            after = weights * shrink - rate * (first * ops.reciprocal(root))
             ops.assign(self.first_moment[b], first)
             ops.assign(self.second_moment[b], second)
-            updated = after
-            if self.is_shared_out:
-                # One after the other: messages of a group must not overtake each other.
-                updated = sent = self.whole_rows(ops.depend(after, sent))
-            self.unpack[b](updated)
+            done = self.whole_rows(after) if self.is_shared_out else after
+            done = self.unpack[b](done)
             if self.ema_decay is not None:
-                decay = ops.minimum(
-                    (1.0 + counted) / (10.0 + counted), ops.full_like(counted, self.ema_decay)
-                )
-                ops.assign(
-                    self.average[b],
-                    self.average[b] + on * (1.0 - decay) * (after - self.average[b]),
-                )
+                moved = self.average[b] + on * (1.0 - decay) * (after - self.average[b])
+                done = ops.depend(done, ops.assign(self.average[b], moved))
         ops.assign(self.updates, updates)
         return norm, is_finite
 

@@ -116,5 +116,6 @@ def sum_of_squares(buckets):
     """Return the sum of squares over buckets `[R, 1024]`, a float32 scalar; usable in graphs."""
     squares = ops.zeros((), ms.float32)
     for bucket in buckets:
-        squares = squares + ops.square(bucket).sum(axis=1).sum()
+        # One after the other: the squares of one bucket are in memory, not those of all.
+        squares = squares + ops.square(ops.depend(bucket, squares)).sum(axis=1).sum()
     return squares

@@ -9,7 +9,7 @@ import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
 
 from hpc.compile_cache import Compiler
-from hpc.flat import LANES, Pack, make_layout
+from hpc.flat import LANES, Pack, cleared, make_layout
 from hpc.optim import AdamW, set_arrays
 from hpc.shard import ReduceToOwnRows, Shard, sum_of_squares
 from hpc.tree_sum import AddParts, SummationTree, TreeMean, add_as_tree
@@ -374,7 +374,7 @@ class _ApplySums(nn.Cell):
             buckets = (*buckets, bucket * self.share)
         report = self.update(control, buckets, self.sums.scalars * self.share)
         for bucket in self.sums.buckets:
-            ops.assign(bucket, ops.zeros_like(bucket))
+            ops.assign(bucket, cleared(bucket))
         ops.assign(self.sums.scalars, ops.zeros_like(self.sums.scalars))
         return report
 

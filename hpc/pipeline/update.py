@@ -7,6 +7,7 @@ import mindspore as ms
 import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
 
+from hpc.flat import cleared
 from hpc.optim import AdamW
 from hpc.shard import ReduceToOwnRows, sum_of_squares
 
@@ -86,7 +87,7 @@ class PipelineUpdate(nn.Cell):
         norm, votes, scalars = ops.sqrt(everywhere[0]), everywhere[1:2], everywhere[2:]
         _, is_updated = self.optimizer(gradients, control[0], ops.isfinite(scalars[0]), norm)
         for b in range(len(self.sums)):
-            ops.assign(self.sums[b], ops.zeros_like(self.sums[b]))
+            ops.assign(self.sums[b], cleared(self.sums[b]))
         ops.assign(self.scalar_sums, ops.zeros_like(self.scalar_sums))
         found = (
             scalars[:1],
