@@ -12,6 +12,6 @@ if [ $# -gt 0 ]; then
 fi
 # A worker that dies ends the run: a replacement would leave its file's other tests undone for ever.
 python -m pytest --numprocesses 2 --dist loadfile --max-worker-restart 0 --durations 20 \
-  -m "not slow and not cluster"
+  -m "not ranks and not cluster"
 # Tests that start several processes have the host for themselves.
-python -m pytest --durations 70 -m slow
+python -m pytest --durations 20 -m ranks

@@ -1,59 +1,17 @@
 """The newcomer's command, small: all stages in two processes, again, and with bad input."""
 
 import json
-import os
 import re
 import subprocess
 import time
 import urllib.request
-from pathlib import Path
 
 import pytest
+from small_job import msrun_8p
 
 from prediff.data.synthesize import Recipe, synthesize
 
-ROOT = Path(__file__).parents[2]
-SMALLEST = [
-    "data.frame_size=32",
-    "data.synthetic.train_events=8",
-    "data.synthetic.test_events=3",
-    "autoencoder.widths=[8,8]",
-    "autoencoder.latent_channels=4",
-    "autoencoder.norm_groups=4",
-    "denoiser.base_width=8",
-    "denoiser.depths=[1]",
-    "train_autoencoder.duration=4 steps",
-    "train_autoencoder.global_batch=4",
-    "train_diffusion.duration=4 steps",
-    "train_diffusion.global_batch=4",
-    "train_diffusion.log_every=1",
-    "forecast.cases=2",
-    "forecast.steps=2",
-    "forecast.ensemble_members=2",
-]
-
-pytestmark = pytest.mark.slow
-
-
-def msrun_8p(folder: Path, *arguments: str, workers: int = 2) -> subprocess.CompletedProcess:
-    settings = [part for text in SMALLEST for part in ("--set", text)]
-    return subprocess.run(
-        ["bash", str(ROOT / "launch" / "msrun_8p.sh"), *settings, *arguments],
-        cwd=folder,
-        env={**os.environ, "WORKERS": str(workers), "COLUMNS": "160"},
-        capture_output=True,
-        text=True,
-        timeout=600,
-        check=False,
-    )
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory) -> tuple[Path, subprocess.CompletedProcess]:
-    folder = tmp_path_factory.mktemp("main_job")
-    job = msrun_8p(folder, "--name", "first")
-    assert job.returncode == 0, job.stdout[-3000:] + job.stderr[-3000:]
-    return folder, job
+pytestmark = pytest.mark.ranks
 
 
 def test_the_job_ends_with_scores_and_says_where_things_are(finished):

@@ -11,27 +11,9 @@ import pytest
 
 from hpc.checkpoint.format import read_checkpoint
 from hpc.checkpoint.store import find_latest
+from hpc.launcher import launch
 
-SMALLEST = [
-    "data.frame_size=32",
-    "data.synthetic.train_events=8",
-    "data.synthetic.test_events=3",
-    "autoencoder.widths=[8,8]",
-    "autoencoder.latent_channels=4",
-    "autoencoder.norm_groups=4",
-    "denoiser.base_width=8",
-    "denoiser.depths=[2]",
-    "denoiser.feed_forward_dropout=0.1",
-    "train_autoencoder.duration=4 steps",
-    "train_autoencoder.global_batch=4",
-    "train_diffusion.duration=4 steps",
-    "train_diffusion.global_batch=4",
-    "train_diffusion.checkpoint_every=2",
-    "train_diffusion.log_every=1",
-    "forecast.cases=2",
-    "forecast.steps=2",
-    "forecast.ensemble_members=2",
-]
+TRAIN = ["train", "diffusion", "--name", "first"]
 
 
 def prediff(folder: Path, *arguments: str) -> subprocess.CompletedProcess:
@@ -46,14 +28,26 @@ def prediff(folder: Path, *arguments: str) -> subprocess.CompletedProcess:
     )
 
 
-@pytest.mark.slow
-def test_a_run_of_two_stages_goes_on_as_one_process_from_its_checkpoint(tmp_path):
-    settings = [part for text in SMALLEST for part in ("--set", text)]
-    launch = ("launch", "--workers", "2", "--name", "first", *settings)
-    job = prediff(tmp_path, *launch, "--set", "parallel.pipeline=2")
-    assert job.returncode == 0, job.stdout[-3000:] + job.stderr[-3000:]
-    assert "mesh 1 x 2 (data x pipeline), 2 ranks" in job.stdout
-    checkpoints = tmp_path / "runs/first/diffusion/checkpoints"
+@pytest.mark.ranks
+def test_a_run_of_two_stages_goes_on_as_one_process_from_its_checkpoint(
+    finished, tmp_path, monkeypatch
+):
+    folder, _ = finished
+    shutil.copytree(folder / "runs", tmp_path / "runs", symlinks=True)
+    run = tmp_path / "runs/first"
+    shutil.rmtree(run / "diffusion")
+    monkeypatch.chdir(tmp_path)
+    code = launch(
+        ["prediff", *TRAIN, "--set", "parallel.pipeline=2"],
+        workers=2,
+        log_dir=run / "log",
+        stop_file=run / "stop",
+        port=None,
+    )
+    said = (run / "log/rank_0.log").read_text()
+    assert code == 0, said[-3000:]
+    assert "mesh 1 x 2 (data x pipeline), 2 ranks" in said
+    checkpoints = run / "diffusion/checkpoints"
     newest = find_latest(checkpoints)
     assert newest is not None
     pipelined = read_checkpoint(newest)
@@ -61,8 +55,7 @@ def test_a_run_of_two_stages_goes_on_as_one_process_from_its_checkpoint(tmp_path
     assert "mean_squared_error_ema" in pipelined.state["scores"]
 
     shutil.rmtree(newest)
-    alone = ("train", "diffusion", "--name", "first")
-    job = prediff(tmp_path, *alone, "--set", "parallel.pipeline=1")
+    job = prediff(tmp_path, *TRAIN, "--set", "parallel.pipeline=1")
     assert job.returncode == 0, job.stdout[-3000:] + job.stderr[-3000:]
     assert "step 3/4" in job.stdout
     assert "step 1/4" not in job.stdout
@@ -82,7 +75,7 @@ def test_a_run_of_two_stages_goes_on_as_one_process_from_its_checkpoint(tmp_path
     assert np.mean(apart > 1e-5) < 0.01
 
 
-@pytest.mark.slow
+@pytest.mark.ranks
 @pytest.mark.parametrize(
     ("setting", "said"),
     [
@@ -92,8 +85,9 @@ def test_a_run_of_two_stages_goes_on_as_one_process_from_its_checkpoint(tmp_path
     ],
 )
 def test_a_mesh_that_cannot_be_is_refused_before_any_rank_starts(tmp_path, setting, said):
-    launch = ("launch", "--workers", "2", "--set", "parallel.pipeline=2")
-    job = prediff(tmp_path, *launch, "--set", setting)
+    job = prediff(
+        tmp_path, "launch", "--workers", "2", "--set", "parallel.pipeline=2", "--set", setting
+    )
     assert job.returncode == 2
     assert said in job.stderr.replace("\n", " ")
     assert "Traceback" not in job.stderr

@@ -8,7 +8,7 @@ from ranks import run_ranks
 SCRIPT = Path(__file__).with_name("differing_ranks.py")
 
 
-@pytest.mark.slow
+@pytest.mark.ranks
 def test_every_rank_names_the_one_that_differs(tmp_path):
     run_ranks(SCRIPT, str(tmp_path), ranks=2, folder=tmp_path, timeout=300)
     for rank in (0, 1):
