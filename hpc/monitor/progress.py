@@ -1,5 +1,6 @@
 """The progress line of rank 0: where a stage stands and when it will be done."""
 
+import math
 import time
 
 
@@ -34,18 +35,19 @@ class Progress:
         self._operations, self._peak = operations, peak
         self.speed: dict[str, float] = {}
         """By name, as of the last line."""
-        self._last_step = done
-        self._last_time = time.perf_counter()
+        self._seconds = math.inf
+        self.restart_clock(done)
 
-    def restart_clock(self, step: int) -> None:
+    def restart_clock(self, made: int) -> None:
         """Leave out what passed since the last line: compilation, validation, a checkpoint."""
-        self._last_step = step
+        self._last_made = made
         self._last_time = time.perf_counter()
 
     def report(
         self,
         step: int,
         *,
+        made: int,
         loss: float,
         learning_rate: float,
         gradient_norm: float,
@@ -54,15 +56,18 @@ class Progress:
         """Print the line after `step` steps; return its speeds by name.
 
         Args:
-            step: optimizer steps made so far.
-            loss: of the last one.
-            learning_rate: of the last one.
-            gradient_norm: of the last one, before clipping.
+            step: optimizer steps up to the reported one.
+            made: steps made by now, which may be ahead of the reported one; the time since the
+                last line is theirs.
+            loss: of the reported step.
+            learning_rate: of the reported step.
+            gradient_norm: of the reported step, before clipping.
             data_wait: share of the time since the last line that was spent waiting for batches.
         """
-        now = time.perf_counter()
-        seconds = (now - self._last_time) / max(1, step - self._last_step)
-        self.restart_clock(step)
+        if made > self._last_made:
+            self._seconds = (time.perf_counter() - self._last_time) / (made - self._last_made)
+        self.restart_clock(made)
+        seconds = self._seconds
         rate = self._samples_per_step / seconds
         self.say(
             f"step {step}/{self._total}  loss {loss:.5g}  lr {learning_rate:.2e}  "

@@ -239,7 +239,7 @@ class _Recorder:
         """Tell compilation apart from the steps."""
         self._progress.say(f"compiled in {seconds:.1f} s")
         self._board.scalars({f"{self._stage.name}/compile_seconds": seconds}, step=number)
-        self._progress.restart_clock(number + 1)
+        self._progress.restart_clock(number)
 
     def digest_previous(self, number: int, report: AnyReport | None) -> bool:
         """Keep this report, record the one before; return whether a rank asked to stop in it.
@@ -261,13 +261,14 @@ class _Recorder:
         ):
             self._progress.say(line)
         if (step + 1) % self._stage.settings.log_every == 0:
-            self._log(step + 1, values)
+            self._log(step + 1, number if report is None else number + 1, values)
         return values[STOP_VOTES] > 0
 
-    def _log(self, done: int, values: dict[str, float]) -> None:
+    def _log(self, done: int, made: int, values: dict[str, float]) -> None:
         rate = self._rate(done - 1)
         speed = self._progress.report(
             done,
+            made=made,
             loss=values["loss"],
             learning_rate=rate,
             gradient_norm=values["grad_norm"],
