@@ -49,7 +49,9 @@ def test_the_progress_line_tells_the_mfu(capsys):
         operations=1e9,
         peak=1e12,
     )
-    speed = progress.report(2, made=3, loss=1.0, learning_rate=1e-3, gradient_norm=1.0, data_wait=0.0)
+    speed = progress.report(
+        2, made=3, loss=1.0, learning_rate=1e-3, gradient_norm=1.0, data_wait=0.0
+    )
     assert speed["mfu"] == pytest.approx(speed["samples_per_second"] * 1e9 / 1e12)
     assert f"MFU {100 * speed['mfu']:.1f} %" in capsys.readouterr().out
     assert progress.speed == speed
@@ -57,6 +59,8 @@ def test_the_progress_line_tells_the_mfu(capsys):
 
 def test_without_a_peak_the_progress_line_is_silent_about_it(capsys):
     progress = Progress("diffusion", total=10, done=0, samples_per_step=4, on_rank_zero=True)
-    speed = progress.report(2, made=3, loss=1.0, learning_rate=1e-3, gradient_norm=1.0, data_wait=0.0)
+    speed = progress.report(
+        2, made=3, loss=1.0, learning_rate=1e-3, gradient_norm=1.0, data_wait=0.0
+    )
     assert "mfu" not in speed
     assert "MFU" not in capsys.readouterr().out
