@@ -15,7 +15,11 @@ import mindspore as ms
 import numpy as np
 from mindspore import Tensor, nn, ops
 
-from hpc.ops.cuboid_attention.emulated import EmulatedCuboidAttention, last_report
+from hpc.ops.cuboid_attention.emulated import (
+    CORES_910B2,
+    EmulatedCuboidAttention,
+    last_report,
+)
 from hpc.ops.cuboid_attention.geometry import cuboid_geometry
 from hpc.ops.cuboid_attention.op import CuboidAttention
 from profiling.peaks import device_peaks
@@ -23,6 +27,8 @@ from profiling.timing import median_seconds
 
 ASCEND_MEMORY_GB_S = 1600.0
 ASCEND_VECTOR_GFLOP_S = 11_060.0  # 48 vector units, 64 float lanes, 2 operations, 1.8 GHz
+ASCEND_CUBE_GFLOP_S = 354_000.0  # 24 cube units, float16
+BUSY = 0.6  # share of the time from which on a pipe is what limits
 
 
 @dataclass(frozen=True)
@@ -105,18 +111,38 @@ def native_rows(batches: list[int], repeats: int) -> list[tuple]:
 
 
 def ascend_rows() -> list[tuple[Shape, bool, dict]]:
-    """Return (shape, whether gradient, the referee's report) at batch 1 in float16."""
+    """Return (shape, whether gradient, the referee's report) at batch 1 in float16.
+
+    First with cube cores, then with vector cores alone: of an odd number no blocks can be made.
+    """
     rows = []
-    for shape in SHAPES:
-        cell = EmulatedCuboidAttention(shape.geometry(), scale=shape.width**-0.5)
-        qkv, table, dout = shape.operands(1, np.float16)
-        nothing = Tensor(np.zeros(1, np.float32))
-        cell(qkv, table, nothing).asnumpy()
-        rows.append((shape, False, last_report()))
-        gradient = ops.GradOperation(get_all=True, sens_param=True)(cell)
-        gradient(qkv, table, nothing, dout)[0].asnumpy()
-        rows.append((shape, True, last_report()))
+    for cores in (CORES_910B2, CORES_910B2 - 1):
+        for shape in SHAPES:
+            scale = shape.width**-0.5
+            cell = EmulatedCuboidAttention(shape.geometry(), scale=scale, cores=cores)
+            qkv, table, dout = shape.operands(1, np.float16)
+            nothing = Tensor(np.zeros(1, np.float32))
+            cell(qkv, table, nothing).asnumpy()
+            rows.append((shape, False, last_report()))
+            gradient = ops.GradOperation(get_all=True, sens_param=True)(cell)
+            gradient(qkv, table, nothing, dout)[0].asnumpy()
+            rows.append((shape, True, last_report()))
     return rows
+
+
+def uses_cube(report: dict) -> bool:
+    """Return whether cube cores took part in a launch."""
+    return report["tiling_key"] == 2
+
+
+def limit_of(report: dict) -> str:
+    """Return what a launch waits for: the memory, a pipe of the busiest core, or latencies."""
+    if report["memory_cycles"] >= report["cycles"]:
+        return "memory"
+    shares = {name: pipe["busy_cycles"] for name, pipe in report["pipes"].items()}
+    busiest = max(shares, key=shares.__getitem__)
+    share = shares[busiest] / report["cycles"]
+    return f"{busiest} {share:.0%} busy" if share >= BUSY else f"latencies ({busiest} {share:.0%})"
 
 
 def print_native(rows: list[tuple]) -> None:
@@ -133,55 +159,64 @@ def print_native(rows: list[tuple]) -> None:
 
 def print_ascend(rows: list[tuple[Shape, bool, dict]]) -> None:
     """Print the table of estimates in Markdown."""
-    print(
-        "| shape | pass | estimate us | memory floor us | times | V busy | conflicts | barriers |"
-    )
-    print("|---|---|---|---|---|---|---|---|")
+    print("| shape | pass | cores | estimate us | memory floor us | times | limit |")
+    print("|---|---|---|---|---|---|---|")
     for shape, gradient, report in rows:
         floor = shape.least_bytes(1, 2, gradient=gradient) / ASCEND_MEMORY_GB_S / 1e3
-        busy = report["pipes"]["V"]["busy_cycles"]
         print(
             f"| {shape.name} | {'gradient' if gradient else 'forward'} "
+            f"| {'cube and vector' if uses_cube(report) else 'vector'} "
             f"| {report['microseconds']:.1f} | {floor:.1f} | {report['microseconds'] / floor:.1f} "
-            f"| {busy / report['cycles']:.0%} | {report['conflict_cycles'] / report['cycles']:.0%} "
-            f"| {report['barriers']} |"
+            f"| {limit_of(report)} |"
         )
 
 
 def draw(path: str, rows: list[tuple], estimates: list[tuple[Shape, bool, dict]]) -> None:
-    """Draw both rooflines: this host as measured, 910B2 from published peaks and estimates."""
+    """Draw both rooflines: this host as measured, 910B2 from published peaks and estimates.
+
+    What limits a launch with cube cores stands beside its shape; hollow: vector cores alone.
+    """
     from matplotlib import pyplot as plt
 
     peaks = device_peaks()
-    peak, bandwidth = peaks.operations / 1e9, peaks.bandwidth / 1e9
-    machines = [
-        ("this host, float32, measured", peak, bandwidth, 4),
-        (
-            "Ascend 910B2 vector units, float16 in, estimated",
-            ASCEND_VECTOR_GFLOP_S,
-            ASCEND_MEMORY_GB_S,
-            2,
-        ),
-    ]
-    figure, panels = plt.subplots(1, 2, figsize=(11, 4), layout="constrained")
-    for panel, (title, flops, gigabytes, element) in zip(panels, machines, strict=True):
-        intensity = np.geomspace(0.5, 100)
-        panel.loglog(intensity, np.minimum(flops, intensity * gigabytes), "k")
-        for shape in SHAPES:
-            for gradient, marker in ((False, "o"), (True, "s")):
-                work = shape.flops(1, gradient=gradient)
-                x = work / shape.least_bytes(1, element, gradient=gradient)
-                if element == 4:
-                    row = next(r for r in rows if r[0] == shape and r[1] == 1)
-                    seconds = row[4] if gradient else row[2]
-                else:
-                    report = next(r for s, g, r in estimates if s == shape and g == gradient)
-                    seconds = report["microseconds"] / 1e6
-                label = f"{shape.name}, {'gradient' if gradient else 'forward'}"
-                panel.loglog(x, work / seconds / 1e9, marker, label=label)
-        panel.set(title=title, xlabel="operations a byte", ylabel="GFLOP/s")
-    panels[1].legend(fontsize=7, loc="lower right")
+    figure, (host, ascend) = plt.subplots(1, 2, figsize=(12, 4.5), layout="constrained")
+    host.set_title("this host, float32, measured")
+    ascend.set_title("Ascend 910B2, float16, the emulator's count")
+    draw_roof(host, peaks.operations / 1e9, peaks.bandwidth / 1e9)
+    draw_roof(ascend, ASCEND_VECTOR_GFLOP_S, ASCEND_MEMORY_GB_S)
+    draw_roof(ascend, ASCEND_CUBE_GFLOP_S, ASCEND_MEMORY_GB_S)
+    for shape, batch, forward, _, with_gradient, _ in rows:
+        if batch == 1:
+            draw_point(host, shape, False, forward, 4, label=f"{shape.name}, forward")
+            draw_point(host, shape, True, with_gradient, 4, label=f"{shape.name}, gradient")
+    for shape, gradient, report in estimates:
+        seconds, limit = report["microseconds"] / 1e6, limit_of(report)
+        name = f"{shape.name}, {'gradient' if gradient else 'forward'}"
+        label = f"{name}: {limit}" if uses_cube(report) else None
+        draw_point(ascend, shape, gradient, seconds, 2, label=label)
+    for panel in (host, ascend):
+        panel.set(xlabel="operations a byte", ylabel="GFLOP/s")
+        panel.legend(fontsize=6, loc="upper left")
     figure.savefig(path)
+
+
+def draw_roof(panel, flops: float, gigabytes: float) -> None:
+    """Draw the roof of GFLOP/s and GB/s."""
+    intensity = np.geomspace(0.5, 500)
+    panel.loglog(intensity, np.minimum(flops, intensity * gigabytes), "k", linewidth=1)
+
+
+def draw_point(
+    panel, shape: Shape, gradient: bool, seconds: float, element: int, *, label: str | None
+) -> None:
+    """Draw what a call reached; hollow where it has no label of its own."""
+    work = shape.flops(1, gradient=gradient)
+    x = work / shape.least_bytes(1, element, gradient=gradient)
+    color = f"C{2 * SHAPES.index(shape) + gradient}"
+    face = color if label else "none"
+    panel.loglog(
+        x, work / seconds / 1e9, "s" if gradient else "o", color=color, mfc=face, label=label
+    )
 
 
 def main() -> None:

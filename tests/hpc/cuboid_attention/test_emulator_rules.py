@@ -51,16 +51,70 @@ RULES = {
     "a widening cast that rounds": "parameter",
 }
 
+CUBE_RULES = {
+    "a correct kernel": "none",
+    "a copy not waited for": "race",
+    "a product of what is being loaded": "race",
+    "a sum stored before it is there": "race",
+    "a sum overwritten while it is stored": "race",
+    "rows overwritten while they are loaded": "race",
+    "the workspace read before anything wrote it": "uninitialised",
+    "the workspace read after a flag that says nothing of it": "race",
+    "the workspace overwritten while it is read": "race",
+    "an output of two kinds of cores": "race",
+    "a row of the sums that nothing wrote": "uninitialised",
+    "columns that nothing wrote": "uninitialised",
+    "a product of one row": "parameter",
+    "a sum rounded to another type": "parameter",
+    "a vector instruction on a cube core": "core",
+    "a vector buffer on a cube core": "core",
+    "a product on a vector core": "core",
+    "a left matrix in L0B": "core",
+    "L0C beyond 128 KB": "capacity",
+    "L0A beyond 64 KB": "capacity",
+    "L1 beyond 512 KB": "capacity",
+    "256 fractals in a load": "parameter",
+    "rows 65536 elements apart": "parameter",
+    "fractals off by a block": "alignment",
+    "a flag between cores that nothing sets": "events",
+    "a flag between cores that nothing waits for": "events",
+    "a flag of one vector core only": "events",
+    "a flag between cores with the id 11": "events",
+    "16 flags that nothing waited for": "events",
+    "an event id that was not allocated": "events",
+}
 
-@pytest.fixture(scope="module")
-def referee():
+
+def built(source):
     library = build_library(
-        name="emulator-rules",
-        sources=[HERE / "emulator_rules.cpp"],
+        name=f"emulator-{source}",
+        sources=[HERE / f"{source}.cpp"],
         include=[EMULATOR],
         flags=("-std=c++17", "-O0", "-fPIC", "-shared"),
     )
-    loaded = ctypes.CDLL(str(library))
+    return ctypes.CDLL(str(library))
+
+
+@pytest.fixture(scope="module")
+def cube_referee():
+    loaded = built("cube_rules")
+    loaded.broken_rule.restype = ctypes.c_char_p
+    return loaded
+
+
+@pytest.mark.parametrize("kernel", CUBE_RULES)
+def test_the_referee_names_the_rule_that_a_kernel_of_both_cores_breaks(cube_referee, kernel):
+    assert cube_referee.broken_rule(kernel.encode()).decode() == CUBE_RULES[kernel]
+
+
+def test_the_cube_core_multiplies_fractals_and_the_vector_cores_get_the_product(cube_referee):
+    assert cube_referee.broken_rule(b"a correct kernel") == b"none"
+    assert cube_referee.product_is_right() == 1
+
+
+@pytest.fixture(scope="module")
+def referee():
+    loaded = built("emulator_rules")
     for function in (loaded.broken_rule, loaded.broken_launch_rule):
         function.restype = ctypes.c_char_p
     for function in (loaded.add_cycles, loaded.chain_cycles):

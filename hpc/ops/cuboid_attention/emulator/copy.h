@@ -21,7 +21,8 @@ inline void TouchRange(emulator::Pipe pipe, int64_t address, int64_t bytes, int 
 
 inline void EndCopy(emulator::Pipe pipe, int rows, int64_t bytes) {
   emulator::Core& core = *emulator::Current();
-  const double bytes_per_cycle = core.device.memory_gb_s / core.device.gigahertz / core.device.vector_cores;
+  const int cores = core.cube() ? core.device.cube_cores : core.device.vector_cores;
+  const double bytes_per_cycle = core.device.memory_gb_s / core.device.gigahertz / cores;
   core.counters.bytes[pipe] += bytes;
   core.End(pipe, rows * core.device.burst_cycles + bytes / bytes_per_cycle, core.device.copy_latency);
 }
@@ -33,6 +34,7 @@ inline void DataCopyPad(const LocalTensor<T>& dst, const GlobalTensor<T>& src, c
                         const DataCopyPadExtParams<T>& pad) {
   emulator::Core& core = *emulator::Current();
   core.Begin(emulator::kCopyIn, "DataCopyPad(in)");
+  core.RequireSpace(dst.address, core.cube() ? emulator::kL1 : emulator::kUnified);
   detail::RequireAligned(dst.address, "DataCopyPad");
   const int left = pad.isPad ? pad.leftPadding : 0, right = pad.isPad ? pad.rightPadding : 0;
   if (left * sizeof(T) > 32 || right * sizeof(T) > 32) emulator::Fail("parameter", "DataCopyPad pads more than 32 bytes");
@@ -40,7 +42,7 @@ inline void DataCopyPad(const LocalTensor<T>& dst, const GlobalTensor<T>& src, c
   const uint8_t* source = reinterpret_cast<const uint8_t*>(src.address);
   int64_t at = dst.address;
   for (int row = 0; row < copy.blockCount; ++row) {
-    emulator::CheckGlobalRead(source, copy.blockLen);
+    const emulator::Region& region = emulator::CheckGlobalRead(emulator::kCopyIn, source, copy.blockLen);
     const int64_t used = copy.blockLen + (left + right) * int64_t{sizeof(T)};
     const int64_t padded = (used + 31) / 32 * 32;
     detail::TouchRange(emulator::kCopyIn, at, padded, dst.buffer, true);
@@ -52,6 +54,9 @@ inline void DataCopyPad(const LocalTensor<T>& dst, const GlobalTensor<T>& src, c
     }
     std::memcpy(&core.memory[at + left * sizeof(T)], source, copy.blockLen);
     core.MarkWritten(at, used);
+    for (int i = 0; i < copy.blockLen; i += 2) {
+      if (!emulator::IsDefined(region, source + i)) core.written[(at + left * sizeof(T) + i) / 2] = 0;
+    }
     source += copy.blockLen + copy.srcStride;
     at += padded + copy.dstStride * 32;
   }
@@ -69,7 +74,7 @@ inline void DataCopyPad(const GlobalTensor<T>& dst, const LocalTensor<T>& src, c
   for (int row = 0; row < copy.blockCount; ++row) {
     detail::TouchRange(emulator::kCopyOut, at, copy.blockLen, src.buffer, false);
     core.RequireWritten(at, copy.blockLen);
-    emulator::CheckGlobalWrite(target, copy.blockLen);
+    emulator::CheckGlobalWrite(emulator::kCopyOut, target, copy.blockLen);
     std::memcpy(target, &core.memory[at], copy.blockLen);
     target += copy.blockLen + copy.dstStride;
     at += (int64_t{copy.blockLen} + 31) / 32 * 32 + copy.srcStride * 32;

@@ -11,15 +11,21 @@
 
 namespace emulator {
 
-constexpr std::uint32_t kUnifiedBufferBytes = 192 * 1024;  // published
+// Capacities, published. A vector core has the first, a cube core the others.
+constexpr std::uint32_t kUnifiedBufferBytes = 192 * 1024;
+constexpr std::uint32_t kL1Bytes = 512 * 1024;
+constexpr std::uint32_t kL0Bytes = 64 * 1024;  // of each of L0A, L0B
+constexpr std::uint32_t kL0CBytes = 128 * 1024;
 constexpr std::uint32_t kBlockBytes = 32;                  // published
 constexpr std::uint32_t kRepeatBytes = 256;                // published
-constexpr std::uint32_t kBlocks = kUnifiedBufferBytes / kBlockBytes;
 constexpr int kBankGroups = 16;  // published: consecutive blocks lie in consecutive groups
 constexpr int kMaxRepeat = 255;  // published
 constexpr int kMaxBurst = 4095;  // published
 constexpr int kMaxBuffers = 64;  // published: buffers of one TPipe
 constexpr int kEventIds = 8;     // published
+constexpr int kCrossCoreIds = 11;   // published: flags between the cores of a block
+constexpr int kCrossCoreSets = 15;  // published: of one flag that nothing has waited for
+constexpr int kFractal = 16;         // published: a fractal is 16 x 16 elements of two bytes
 
 struct Device {
   const char* name;
@@ -41,9 +47,17 @@ struct Device {
   double gather_cycles;          // of 4-byte elements
   double whole_reduce_cycles;    // WholeReduceSum, and block reductions in half
   double pair_reduce_cycles;     // assumed
+  int cube_cores;                // published
+  // Measured: a product takes its start and a cycle for 16 x 16 x 16 pairs of two-byte elements.
+  double mmad_start;
+  double l0a_bytes;              // a cycle from L1, measured
+  double l0b_bytes;              // a cycle from L1, measured
+  double cube_latency;           // assumed: from the end of a product or a load to what waits for it
+  double cross_core;             // assumed: from a flag of one core to the other core
 };
 
-constexpr Device kAscend910B2 = {"Ascend 910B2", 48, 1.8, 1600.0, 8, 24, 500, 2, 12, 1.07, 2, 4, 2, 12, 7, 2};
+constexpr Device kAscend910B2 = {"Ascend 910B2", 48, 1.8, 1600.0, 8, 24, 500, 2, 12, 1.07, 2, 4, 2, 12, 7, 2,
+                                   24, 6, 256, 128, 32, 500};
 
 }  // namespace emulator
 

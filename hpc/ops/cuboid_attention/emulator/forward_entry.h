@@ -8,8 +8,8 @@
 #include "../op_kernel/cuboid_attention.cpp"
 
 int JOINED(Forward, SUFFIX)(const native::Arguments& a) {
-  return emulator::Run(a, false, 6, [&](uint8_t* tiling) {
+  return emulator::Run(a, false, 6, [&](uint8_t* workspace, uint8_t* tiling) {
     cuboid_attention(a.At<uint8_t>(0), a.At<uint8_t>(1), a.At<uint8_t>(2), a.At<uint8_t>(3), a.At<uint8_t>(4),
-                     a.At<uint8_t>(6), nullptr, tiling);
+                     a.At<uint8_t>(6), workspace, tiling);
   });
 }

@@ -28,17 +28,21 @@ extern "C" const char* CuboidAttentionLastReport() {
   const emulator::Report& report = emulator::LastReport();
   const emulator::Device& device = emulator::kAscend910B2;
   std::ostringstream json;
-  json << "{\"device\": \"" << device.name << "\", \"microseconds\": " << report.Microseconds(device)
-       << ", \"cycles\": " << report.cycles << ", \"mean_cycles\": " << report.mean_cycles
+  json << "{\"device\": \"" << device.name << "\", \"tiling_key\": " << emulator::TilingKey()
+       << ", \"microseconds\": " << report.Microseconds(device) << ", \"cycles\": " << report.cycles
+       << ", \"mean_cycles\": " << report.mean_cycles << ", \"memory_cycles\": " << report.memory_cycles
        << ", \"unified_buffer_bytes\": " << report.unified_buffer_bytes << ", \"barriers\": " << report.slowest.barriers
        << ", \"conflict_cycles\": " << report.slowest.conflict_cycles << ", \"pipes\": {";
+  // Of the slowest vector core; M, MTE1, FIX and "MTE2 of the cube core" of the slowest cube core.
   for (int pipe = 0; pipe < emulator::kPipes; ++pipe) {
-    json << (pipe ? ", " : "") << "\"" << emulator::NameOf(pipe)
-         << "\": {\"instructions\": " << report.slowest.instructions[pipe]
-         << ", \"busy_cycles\": " << report.slowest.busy[pipe] << ", \"bytes_of_launch\": " << report.total.bytes[pipe]
-         << "}";
+    const bool of_cube = pipe == emulator::kLoad || pipe == emulator::kCube || pipe == emulator::kFix;
+    const emulator::Counters& counters = of_cube ? report.slowest_cube : report.slowest;
+    json << "\"" << emulator::NameOf(pipe) << "\": {\"instructions\": " << counters.instructions[pipe]
+         << ", \"busy_cycles\": " << counters.busy[pipe] << ", \"bytes_of_launch\": " << report.total.bytes[pipe]
+         << "}, ";
   }
-  json << "}, \"repeats\": {";
+  json << "\"MTE2 of the cube core\": {\"instructions\": " << report.slowest_cube.instructions[emulator::kCopyIn]
+       << ", \"busy_cycles\": " << report.slowest_cube.busy[emulator::kCopyIn] << "}}, \"repeats\": {";
   bool first = true;
   for (const auto& [name, repeats] : report.slowest.repeats_of) {
     json << (first ? "" : ", ") << "\"" << name << "\": " << repeats;

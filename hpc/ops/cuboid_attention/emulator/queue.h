@@ -119,6 +119,19 @@ class TQue {
   std::shared_ptr<detail::QueueState> state_ = std::make_shared<detail::QueueState>();
 };
 
+namespace detail {
+constexpr emulator::Space SpaceOf(TPosition position) {
+  switch (position) {
+    case TPosition::A1:
+    case TPosition::B1: return emulator::kL1;
+    case TPosition::A2: return emulator::kL0A;
+    case TPosition::B2: return emulator::kL0B;
+    case TPosition::CO1: return emulator::kL0C;
+    default: return emulator::kUnified;
+  }
+}
+}  // namespace detail
+
 template <TPosition position = TPosition::LCM>
 class TBuf {
  public:
@@ -138,15 +151,14 @@ class TBuf {
   int buffer_ = 0;
 };
 
-inline TPipe*& PipePointer() {
-  thread_local TPipe* pipe = nullptr;
-  return pipe;
-}
-
 class TPipe {
  public:
-  TPipe() { PipePointer() = this; }
-  ~TPipe() { PipePointer() = nullptr; }
+  // The toolkit keeps three events M_MTE1 of a cube core for itself.
+  TPipe() {
+    emulator::Current()->pipe = this;
+    if (emulator::Current()->cube()) emulator::Current()->allocated_events[static_cast<int>(HardEvent::M_MTE1)] = 7;
+  }
+  ~TPipe() { emulator::Current()->pipe = nullptr; }
   TPipe(const TPipe&) = delete;
 
   template <TPosition position, int32_t depth, auto mask>
@@ -154,7 +166,7 @@ class TPipe {
     detail::InRange(count, 255, "number of buffers");
     for (int64_t i = 0; i < count; ++i) {
       detail::Slot slot;
-      slot.buffer = emulator::Current()->NewBuffer(bytes, &slot.address);
+      slot.buffer = emulator::Current()->NewBuffer(emulator::kUnified, bytes, &slot.address);
       slot.bytes = (bytes + 31) / 32 * 32;
       emulator::Current()->SetFree(slot.address, slot.bytes, true);
       queue.state_->slots.push_back(slot);
@@ -165,13 +177,32 @@ class TPipe {
 
   template <TPosition position>
   bool InitBuffer(TBuf<position>& buffer, uint32_t bytes) {
-    buffer.buffer_ = emulator::Current()->NewBuffer(bytes, &buffer.address_);
+    buffer.buffer_ = emulator::Current()->NewBuffer(detail::SpaceOf(position), bytes, &buffer.address_);
     buffer.bytes_ = (bytes + 31) / 32 * 32;
     return true;
   }
 
+  template <HardEvent event>
+  TEventID AllocEventID() {
+    std::uint32_t& taken = emulator::Current()->allocated_events[static_cast<int>(event)];
+    for (int id = 0; id < emulator::kEventIds; ++id) {
+      if (taken >> id & 1) continue;
+      taken |= 1u << id;
+      return static_cast<TEventID>(id);
+    }
+    emulator::Fail("events", "all %d ids of an event are allocated", emulator::kEventIds);
+  }
+
+  template <HardEvent event>
+  void ReleaseEventID(TEventID id) {
+    std::uint32_t& taken = emulator::Current()->allocated_events[static_cast<int>(event)];
+    if (!(taken >> id & 1)) emulator::Fail("events", "event id %d is released and was not allocated", id);
+    taken &= ~(1u << id);
+  }
+
   TEventID FetchEventID(HardEvent event) {
     for (int id = 0; id < emulator::kEventIds; ++id) {
+      if (emulator::Current()->allocated_events[static_cast<int>(event)] >> id & 1) continue;
       const auto found = emulator::Current()->flags.find({static_cast<int>(event), id});
       if (found == emulator::Current()->flags.end() || !found->second.set) return static_cast<TEventID>(id);
     }
@@ -179,7 +210,7 @@ class TPipe {
   }
 };
 
-inline TPipe* GetTPipePtr() { return PipePointer(); }
+inline TPipe* GetTPipePtr() { return static_cast<TPipe*>(emulator::Current()->pipe); }
 
 }  // namespace AscendC
 

@@ -1,4 +1,4 @@
-// One vector core: its unified buffer, what is known of every block of it, and the order of events.
+// One core, vector or cube: its memories, what is known of every block of them, and the order of events.
 //
 // Instructions take effect at once, in program order. What the real pipes may reorder is judged by
 // vector clocks: an instruction may touch a block only if the earlier access that conflicts with it is
@@ -36,12 +36,24 @@ struct Violation : std::runtime_error {
   throw Violation(rule, text);
 }
 
-enum Pipe { kScalar, kVector, kCopyIn, kCopyOut, kPipes };
+enum Pipe { kScalar, kVector, kCopyIn, kCopyOut, kLoad, kCube, kFix, kPipes };
 
 inline const char* NameOf(int pipe) {
-  static const char* const names[] = {"S", "V", "MTE2", "MTE3"};
+  static const char* const names[] = {"S", "V", "MTE2", "MTE3", "MTE1", "M", "FIX"};
   return names[pipe];
 }
+
+// The memories of a core lie one after the other in its addresses here.
+enum Space { kUnified, kL1, kL0A, kL0B, kL0C, kSpaces };
+
+inline const char* NameOfSpace(int space) {
+  static const char* const names[] = {"unified buffer", "L1", "L0A", "L0B", "L0C"};
+  return names[space];
+}
+
+// A block of a launch: one core, or two vector cores (members 0 and 1) and a cube core (member 2).
+constexpr int kMembers = 3;
+constexpr int kCubeMember = 2;
 
 struct Counters {
   std::array<std::uint64_t, kPipes> instructions{}, bytes{};
@@ -51,7 +63,8 @@ struct Counters {
   std::map<std::string, std::uint64_t> repeats_of;
 };
 
-using Clock = std::array<std::uint32_t, kPipes>;
+// How far the pipes of all members of a block had come.
+using Clock = std::array<std::uint32_t, kMembers * kPipes>;
 
 // What a flag carries: how far every pipe had come, and when.
 struct Stamp {
@@ -61,28 +74,49 @@ struct Stamp {
 
 class Core {
  public:
-  Core(const Device& device, int index, int count)
-      : device(device), index(index), count(count), memory(kUnifiedBufferBytes), written(kUnifiedBufferBytes / 2),
-        blocks_(kBlocks) {}
+  Core(const Device& device, int index, int count, int member = 0)
+      : device(device), index(index), count(count), member(member) {
+    const std::uint32_t sizes[kSpaces] = {cube() ? 0 : kUnifiedBufferBytes, cube() ? kL1Bytes : 0,
+                                          cube() ? kL0Bytes : 0, cube() ? kL0Bytes : 0, cube() ? kL0CBytes : 0};
+    std::uint32_t end = 0;
+    for (int space = 0; space < kSpaces; ++space) {
+      top_[space] = begin_[space] = end;
+      end = end_[space] = end + sizes[space];
+    }
+    memory.resize(end);
+    written.resize(end / 2);
+    blocks_.resize(end / kBlockBytes);
+  }
 
   const Device& device;
-  const int index, count;
+  const int index, count, member;
+  bool cube() const { return member == kCubeMember; }
+  int writer() const { return cube() ? device.vector_cores + index + 1 : index + 1; }  // in global memory
+  void* pipe = nullptr;  // the kernel's TPipe
   std::vector<std::uint8_t> memory;
   std::vector<std::uint8_t> written;  // one flag for two bytes
   Counters counters;
 
   // --- buffers ---------------------------------------------------------------------------------
-  int NewBuffer(std::uint32_t bytes, std::uint32_t* address) {
+  int NewBuffer(Space space, std::uint32_t bytes, std::uint32_t* address) {
     const std::uint32_t size = (bytes + kBlockBytes - 1) / kBlockBytes * kBlockBytes;
     if (bytes == 0) Fail("capacity", "a buffer of 0 bytes");
     if (++buffers_ > kMaxBuffers) Fail("capacity", "more than %d buffers in one TPipe", kMaxBuffers);
-    if (top_ + size > kUnifiedBufferBytes) {
-      Fail("capacity", "unified buffer: %u + %u bytes exceed %u", top_, size, kUnifiedBufferBytes);
+    std::uint32_t& top = top_[space];
+    if (begin_[space] == end_[space]) Fail("core", "this core has no %s", NameOfSpace(space));
+    if (top + size > end_[space]) {
+      Fail("capacity", "%s: %u + %u bytes exceed %u", NameOfSpace(space), bytes_in_use(space), size,
+           end_[space] - begin_[space]);
     }
-    *address = top_;
-    for (std::uint32_t b = top_ / kBlockBytes; b < (top_ + size) / kBlockBytes; ++b) blocks_[b].buffer = buffers_;
-    top_ += size;
+    *address = top;
+    for (std::uint32_t b = top / kBlockBytes; b < (top + size) / kBlockBytes; ++b) blocks_[b].buffer = buffers_;
+    top += size;
     return buffers_;
+  }
+
+  bool IsIn(std::int64_t address, Space space) const { return address >= begin_[space] && address < end_[space]; }
+  void RequireSpace(std::int64_t address, Space space) const {
+    if (!IsIn(address, space)) Fail("core", "%s: an operand is not in the %s", name_, NameOfSpace(space));
   }
 
   void SetFree(std::uint32_t address, std::uint32_t bytes, bool free) {
@@ -92,29 +126,31 @@ class Core {
     if (!free) std::fill(&written[address / 2], &written[(address + bytes) / 2], 0);
   }
 
-  std::uint32_t bytes_in_use() const { return top_; }
+  std::uint32_t bytes_in_use(Space space = kUnified) const { return top_[space] - begin_[space]; }
 
   // --- accesses --------------------------------------------------------------------------------
   void Begin(Pipe pipe, const char* name) {
     ++seq_[pipe];
     ++counters.instructions[pipe];
     name_ = name;
+    const bool of_vector = pipe == kVector || pipe == kCopyOut, of_cube = pipe == kLoad || pipe == kCube || pipe == kFix;
+    if (cube() ? of_vector : of_cube) Fail("core", "%s on a %s core", name, cube() ? "cube" : "vector");
   }
 
   // One block touched by the instruction that began last. `buffer` is the operand's own buffer.
   void Touch(Pipe pipe, std::int64_t address, int buffer, bool write) {
-    if (address < 0 || address >= kUnifiedBufferBytes) Fail("bounds", "%s leaves the unified buffer", name_);
+    if (address < 0 || address >= std::int64_t(memory.size())) Fail("bounds", "%s leaves the core's memory", name_);
     Block& block = blocks_[address / kBlockBytes];
     if (block.buffer != buffer) Fail("bounds", "%s leaves its buffer at byte %ld", name_, long(address));
     if (block.free) Fail("use-after-free", "%s touches a tensor that was freed", name_);
-    if (block.writer_seq && (block.writer_pipe != pipe ? known_[pipe][block.writer_pipe] < block.writer_seq
+    if (block.writer_seq && (block.writer_pipe != pipe ? known_[pipe][Global(block.writer_pipe)] < block.writer_seq
                                                        : NeedsBarrier(pipe, block.writer_seq))) {
       Fail("race", "%s %s byte %ld, which %s wrote (%s); nothing orders them", name_, write ? "writes" : "reads",
            long(address), NameOf(block.writer_pipe), block.writer_name);
     }
     if (write) {
       for (int reader = 0; reader < kPipes; ++reader) {
-        if (reader != pipe && block.reader_seq[reader] > known_[pipe][reader]) {
+        if (reader != pipe && block.reader_seq[reader] > known_[pipe][Global(reader)]) {
           Fail("race", "%s writes byte %ld while %s may still read it", name_, long(address), NameOf(reader));
         }
       }
@@ -159,13 +195,13 @@ class Core {
   Stamp Record(Pipe pipe) const {
     Stamp stamp;
     stamp.clock = known_[pipe];
-    stamp.clock[pipe] = seq_[pipe];
+    stamp.clock[Global(pipe)] = seq_[pipe];
     stamp.time = done_[pipe];
     return stamp;
   }
 
   void Learn(Pipe pipe, const Stamp& stamp) {
-    for (int p = 0; p < kPipes; ++p) known_[pipe][p] = std::max(known_[pipe][p], stamp.clock[p]);
+    for (int p = 0; p < kMembers * kPipes; ++p) known_[pipe][p] = std::max(known_[pipe][p], stamp.clock[p]);
     if (pipe == kScalar) {
       now_ = std::max(now_, stamp.time);
     } else {
@@ -183,6 +219,22 @@ class Core {
     for (int target = 0; target < kPipes; ++target) {
       for (int source = 0; source < kPipes; ++source) Learn(Pipe(target), Record(Pipe(source)));
     }
+  }
+
+  // What other members of the block learn by a flag between cores, and how this core learns it.
+  Stamp RecordForOthers(Pipe pipe) const {
+    Stamp stamp = Record(pipe);
+    stamp.time += device.cross_core;
+    return stamp;
+  }
+  void LearnFromOthers(const Stamp& stamp) {
+    for (int pipe = 0; pipe < kPipes; ++pipe) Learn(Pipe(pipe), stamp);
+  }
+
+  int Global(int pipe) const { return member * kPipes + pipe; }
+  std::uint32_t sequence(Pipe pipe) const { return seq_[pipe]; }
+  bool Knows(Pipe pipe, int global_pipe, std::uint32_t sequence) const {
+    return known_[pipe][global_pipe] >= sequence;
   }
 
   struct Flag {
@@ -208,6 +260,7 @@ class Core {
 
   std::vector<std::function<void()>> at_end;  // checks of the queues
   std::array<int, 4> queue_events{};           // ids that the queues hold
+  std::map<int, std::uint32_t> allocated_events;  // by event: a bit for each id that AllocEventID gave
 
   void Finish() const {
     for (const auto& check : at_end) check();
@@ -226,12 +279,12 @@ class Core {
     int writer_pipe = 0;
     std::uint32_t writer_seq = 0;
     const char* writer_name = "";
-    Clock reader_seq{};
+    std::array<std::uint32_t, kPipes> reader_seq{};
   };
 
   // The scalar unit is sequential; on the other pipes a result is there after a barrier only.
   bool NeedsBarrier(Pipe pipe, std::uint32_t writer) const {
-    return pipe != kScalar && writer != seq_[pipe] && known_[pipe][pipe] < writer;
+    return pipe != kScalar && writer != seq_[pipe] && known_[pipe][Global(pipe)] < writer;
   }
 
   static void CheckId(int id) {
@@ -239,10 +292,10 @@ class Core {
   }
 
   std::vector<Block> blocks_;
-  std::uint32_t top_ = 0;
+  std::array<std::uint32_t, kSpaces> begin_{}, end_{}, top_{};
   int buffers_ = 0;
   const char* name_ = "";
-  Clock seq_{};
+  std::array<std::uint32_t, kPipes> seq_{};
   std::array<Clock, kPipes> known_{};
   double now_ = 0;
   std::array<double, kPipes> free_{}, ready_{}, done_{};

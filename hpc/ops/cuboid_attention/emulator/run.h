@@ -50,6 +50,7 @@ inline std::size_t BytesOf(const native::Arguments& a, int i) {
 }
 
 // Operands from `first_output` on are written; the rest is read.
+// The kernel is called with (workspace, tiling).
 template <typename Kernel>
 int Run(const native::Arguments& a, bool gradient, int first_output, const Kernel& kernel) {
   try {
@@ -59,7 +60,11 @@ int Run(const native::Arguments& a, bool gradient, int first_output, const Kerne
     if (const char* wrong = cuboid_plan::Plan(problem, cores, gradient, &tiling)) throw std::runtime_error(wrong);
     std::vector<Region> regions;
     for (int i = 0; i < a.count; ++i) regions.emplace_back(a.data[i], BytesOf(a, i), i >= first_output);
-    LastReport() = Launch(kAscend910B2, cores, std::move(regions), [&] { kernel(reinterpret_cast<uint8_t*>(&tiling)); });
+    std::vector<uint8_t> workspace(cuboid_plan::WorkspaceBytes(tiling, cores, gradient));
+    if (!workspace.empty()) regions.emplace_back(workspace.data(), workspace.size(), Access::kWorkspace);
+    TilingKey() = tiling.key;
+    LastReport() = Launch(kAscend910B2, cores, std::move(regions),
+                          [&] { kernel(workspace.data(), reinterpret_cast<uint8_t*>(&tiling)); }, tiling.key == kCubeKey);
     const uint32_t planned = cuboid_plan::UnifiedBufferBytes(tiling, problem.elementBytes, gradient);
     if (LastReport().unified_buffer_bytes != planned) {
       throw std::runtime_error("the kernel took " + std::to_string(LastReport().unified_buffer_bytes) +

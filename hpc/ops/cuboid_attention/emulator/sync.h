@@ -2,6 +2,7 @@
 #ifndef CUBOID_EMULATOR_SYNC_H_
 #define CUBOID_EMULATOR_SYNC_H_
 
+#include "block.h"
 #include "queue.h"
 
 namespace AscendC {
@@ -26,7 +27,25 @@ constexpr Ends EndsOf(HardEvent event) {
     case HardEvent::S_MTE2: return {kScalar, kCopyIn};
     case HardEvent::MTE2_S: return {kCopyIn, kScalar};
     case HardEvent::S_MTE3: return {kScalar, kCopyOut};
+    case HardEvent::MTE2_MTE1: return {kCopyIn, kLoad};
+    case HardEvent::MTE1_MTE2: return {kLoad, kCopyIn};
+    case HardEvent::MTE1_M: return {kLoad, kCube};
+    case HardEvent::M_MTE1: return {kCube, kLoad};
+    case HardEvent::M_FIX: return {kCube, kFix};
+    case HardEvent::FIX_M: return {kFix, kCube};
     default: return {kCopyOut, kScalar};
+  }
+}
+
+constexpr emulator::Pipe PipeOf(pipe_t pipe) {
+  switch (pipe) {
+    case PIPE_V: return emulator::kVector;
+    case PIPE_M: return emulator::kCube;
+    case PIPE_MTE1: return emulator::kLoad;
+    case PIPE_MTE2: return emulator::kCopyIn;
+    case PIPE_MTE3: return emulator::kCopyOut;
+    case PIPE_FIX: return emulator::kFix;
+    default: return emulator::kScalar;
   }
 }
 
@@ -49,12 +68,27 @@ inline void PipeBarrier() {
   if (pipe == PIPE_ALL) {
     core.BarrierAll();
   } else {
-    core.Barrier(pipe == PIPE_V ? emulator::kVector : pipe == PIPE_MTE2 ? emulator::kCopyIn : emulator::kCopyOut);
+    core.Barrier(detail::PipeOf(pipe));
   }
 }
 
+// Mode 2: from a cube core to both vector cores of its block, or from both of them to the cube core.
+template <uint8_t modeId, pipe_t pipe>
+inline void CrossCoreSetFlag(uint16_t flagId) {
+  static_assert(modeId == 2, "flags between the cores of a block");
+  emulator::CurrentBlock()->SetFlag(*emulator::Current(), detail::PipeOf(pipe), flagId);
+}
+
+template <uint8_t modeId = 0, pipe_t pipe = PIPE_S>
+inline void CrossCoreWaitFlag(uint16_t flagId) {
+  static_assert(pipe == PIPE_S, "the form that holds all instructions that follow");
+  emulator::CurrentBlock()->WaitFlag(*emulator::Current(), flagId);
+}
+
+// A vector core of a block of three has the index 2 * block + member; the number is that of blocks.
 inline int64_t GetBlockIdx() { return emulator::Current()->index; }
 inline int64_t GetBlockNum() { return emulator::Current()->count; }
+inline int64_t GetSubBlockIdx() { return emulator::Current()->cube() ? 0 : emulator::Current()->member; }
 
 }  // namespace AscendC
 

@@ -79,7 +79,7 @@ class GlobalTensor {
   T GetValue(const uint64_t offset) const {
     emulator::Core& core = *emulator::Current();
     core.Begin(emulator::kScalar, "GlobalTensor::GetValue");
-    emulator::CheckGlobalRead(reinterpret_cast<const uint8_t*>(address + offset), sizeof(T));
+    emulator::CheckGlobalRead(emulator::kScalar, reinterpret_cast<const uint8_t*>(address + offset), sizeof(T));
     core.End(emulator::kScalar, core.device.copy_latency, 0);
     return address[offset];
   }

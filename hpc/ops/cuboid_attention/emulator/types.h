@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <cstring>
+#include <type_traits>
 
 #include "referee.h"
 
@@ -35,7 +36,7 @@ struct bfloat16_t {
   uint16_t bits = 0;
 };
 
-enum pipe_t { PIPE_S, PIPE_V, PIPE_MTE2, PIPE_MTE3, PIPE_ALL };
+enum pipe_t { PIPE_S, PIPE_V, PIPE_M, PIPE_MTE1, PIPE_MTE2, PIPE_MTE3, PIPE_FIX, PIPE_ALL };
 enum event_t : int {
   EVENT_ID0,
   EVENT_ID1,
@@ -53,7 +54,13 @@ enum class TPosition : uint8_t { GM, A1, A2, B1, B2, C1, C2, CO1, CO2, VECIN, VE
 using QuePosition = TPosition;
 using TEventID = int8_t;
 
-enum class HardEvent : uint8_t { MTE2_V, V_MTE2, MTE3_V, V_MTE3, MTE3_MTE2, MTE2_MTE3, S_V, V_S, S_MTE2, MTE2_S, S_MTE3, MTE3_S };
+template <typename T, typename U>
+struct IsSameType : std::is_same<T, U> {};
+
+enum class HardEvent : uint8_t {
+  MTE2_V, V_MTE2, MTE3_V, V_MTE3, MTE3_MTE2, MTE2_MTE3, S_V, V_S, S_MTE2, MTE2_S, S_MTE3, MTE3_S,
+  MTE2_MTE1, MTE1_MTE2, MTE1_M, M_MTE1, M_FIX, FIX_M
+};
 
 enum class RoundMode : uint8_t { CAST_NONE, CAST_RINT, CAST_FLOOR, CAST_CEIL, CAST_ROUND, CAST_TRUNC };
 
@@ -128,6 +135,61 @@ struct DataCopyPadExtParams {
   bool isPad = false;
   int leftPadding = 0, rightPadding = 0;
   T paddingValue{};
+};
+
+}  // namespace AscendC
+
+enum class QuantMode_t : uint8_t { NoQuant, F322F16, F322BF16 };
+
+namespace AscendC {
+
+struct Nd2NzParams {
+  Nd2NzParams() = default;
+  Nd2NzParams(int64_t nd_num, int64_t n, int64_t d, int64_t src_matrix, int64_t src_row, int64_t dst_c0, int64_t dst_n,
+              int64_t dst_matrix)
+      : ndNum(detail::InRange(nd_num, 4095, "ndNum")),
+        nValue(detail::InRange(n, 16384, "nValue")),
+        dValue(detail::InRange(d, 65535, "dValue")),
+        srcNdMatrixStride(detail::InRange(src_matrix, 65535, "srcNdMatrixStride")),
+        srcDValue(detail::InRange(src_row, 65535, "srcDValue")),
+        dstNzC0Stride(detail::InRange(dst_c0, 16384, "dstNzC0Stride")),
+        dstNzNStride(detail::InRange(dst_n, 16384, "dstNzNStride")),
+        dstNzMatrixStride(detail::InRange(dst_matrix, 65535, "dstNzMatrixStride")) {}
+  int ndNum = 0, nValue = 0, dValue = 0, srcNdMatrixStride = 0, srcDValue = 0, dstNzC0Stride = 0, dstNzNStride = 0,
+      dstNzMatrixStride = 0;
+};
+
+struct LoadData2DParams {
+  LoadData2DParams() = default;
+  LoadData2DParams(int64_t start, int64_t repeat, int64_t src_stride, int64_t /*sid*/, int64_t dst_gap, bool transpose,
+                   int64_t /*address mode*/)
+      : startIndex(detail::InRange(start, 65535, "startIndex")),
+        repeatTimes(detail::InRange(repeat, 255, "repeatTimes")),
+        srcStride(detail::InRange(src_stride, 65535, "srcStride")),
+        dstGap(detail::InRange(dst_gap, 65535, "dstGap")),
+        ifTranspose(transpose) {}
+  int startIndex = 0, repeatTimes = 0, srcStride = 0, dstGap = 0;
+  bool ifTranspose = false;
+};
+
+// Assigned field by field, as the toolkit's examples do.
+struct MmadParams {
+  uint16_t m = 0, n = 0, k = 0;
+  bool cmatrixInitVal = true;
+};
+
+enum class CO2Layout : uint8_t { NZ, ROW_MAJOR, COLUMN_MAJOR };
+struct FixpipeConfig {
+  CO2Layout format;
+};
+constexpr FixpipeConfig CFG_NZ = {CO2Layout::NZ};
+constexpr FixpipeConfig CFG_ROW_MAJOR = {CO2Layout::ROW_MAJOR};
+
+struct FixpipeParamsV220 {
+  uint16_t nSize = 0, mSize = 0, srcStride = 0;
+  uint32_t dstStride = 0;
+  QuantMode_t quantPre = QuantMode_t::NoQuant;
+  uint16_t ndNum = 1, srcNdStride = 0, dstNdStride = 0;
 };
 
 }  // namespace AscendC

@@ -45,9 +45,11 @@ inline ge::graphStatus FillTiling(gert::TilingContext* context, uint32_t cores, 
   if (!ReadProblem(context, &problem)) return ge::GRAPH_FAILED;
   auto* tiling = context->GetTilingData<CuboidAttentionTiling>();
   if (tiling == nullptr || cuboid_plan::Plan(problem, cores, gradient, tiling) != nullptr) return ge::GRAPH_FAILED;
-  context->SetBlockDim(cores);
+  context->SetTilingKey(tiling->key);
+  context->SetBlockDim(tiling->key == kCubeKey ? cores / 2 : cores);  // blocks of a cube and two vector cores
+  const auto platform = platform_ascendc::PlatformAscendC(context->GetPlatformInfo());
   size_t* workspaces = context->GetWorkspaceSizes(1);
-  workspaces[0] = 0;
+  workspaces[0] = platform.GetLibApiWorkSpaceSize() + cuboid_plan::WorkspaceBytes(*tiling, cores, gradient);
   return ge::GRAPH_SUCCESS;
 }
 

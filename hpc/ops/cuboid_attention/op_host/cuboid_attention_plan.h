@@ -10,6 +10,7 @@
 namespace cuboid_plan {
 
 constexpr uint32_t kUnifiedBuffer = 192 * 1024;
+constexpr uint32_t kL1 = 512 * 1024;
 constexpr uint32_t kLargestVolume = 64;
 constexpr uint32_t kLargestStride = 255;   // of a vector instruction, in blocks
 constexpr uint32_t kLineElements = 64;     // products of a line: one vector repeat
@@ -36,8 +37,33 @@ inline uint32_t PaddedVolume(uint32_t volume) {
   return padded;
 }
 
+// The same for a vector core beside a cube core (tiling key 2).
+inline uint32_t VectorSideBytes(const CuboidAttentionTiling& t, bool gradient) {
+  const uint32_t lines = (t.cuboidsOfRound * t.volume + 1) / 2, line = t.heads * kFractal, square = t.volume * line;
+  const uint32_t rows = RoundUp(lines * t.heads, 8), arrays = gradient ? 2 : 1;
+  uint32_t bytes = arrays * lines * line * 6 + square * 4;  // scores and weights, bias
+  bytes += (RoundUp(t.relativeRows * t.heads, 8) + t.volume * t.paddedVolume + square) * 4;
+  bytes += rows * 32 + 2 * rows * 4;
+  if (t.hasDropout) bytes += lines * line * 4;
+  if (gradient) bytes += lines * line * 4 + square * 4;
+  return bytes;
+}
+
+// Bytes of L1 that the cube core takes; the other memories hold fixed halves.
+inline uint32_t CubeSideBytes(const CuboidAttentionTiling& t, bool gradient) {
+  const uint32_t parts = gradient ? 4 : 3, weights = gradient ? 2 : 1;
+  return kSlots * t.cuboidsOfRound * (parts * t.heads * t.width + weights * t.heads * kFractal) * kFractal * 2;
+}
+
+// Bytes of the workspace, for all blocks.
+inline uint64_t WorkspaceBytes(const CuboidAttentionTiling& t, uint32_t cores, bool gradient) {
+  if (t.key != kCubeKey) return 0;
+  return uint64_t(cores / 2) * kSlots * t.cuboidsOfRound * t.volume * t.heads * kFractal * 6 * (gradient ? 2 : 1);
+}
+
 // Bytes of the unified buffer that a kernel with this tiling takes; mirrors its InitBuffer calls.
 inline uint32_t UnifiedBufferBytes(const CuboidAttentionTiling& t, uint32_t elementBytes, bool gradient) {
+  if (t.key == kCubeKey) return VectorSideBytes(t, gradient);
   const uint32_t rows = t.headsOfTile * t.rowsOfPass, pairs = rows * t.paddedVolume;
   const uint32_t square = t.volume * t.paddedVolume, part = t.volume * t.headsOfTile * t.width;
   const uint32_t paddedRows = RoundUp(rows, 8), ahead = t.loadAhead ? 2 : 1;
@@ -82,6 +108,25 @@ inline double CyclesOfTile(const CuboidAttentionTiling& t, bool gradient) {
   return repeats * (dots * kDot + weighted * kWeighted) + barriers * kWait + 150;
 }
 
+constexpr uint32_t kMostFractals = 64;  // of an operand of all heads: half of L0A or L0B
+constexpr uint32_t kMostSums = 128;     // fractals of L0C
+constexpr uint32_t kMostHeads = 15;     // a line of scores in a vector stride
+constexpr uint32_t kWantedRounds = 4;   // rounds that hide each other's waits
+
+// Whether a cube core can compute the products, and in rounds of how many cuboids.
+inline bool PlanCube(const Problem& p, uint32_t cores, bool gradient, uint32_t cuboids, CuboidAttentionTiling* t) {
+  const uint32_t fractals = p.heads * p.width / kFractal, results = gradient ? 3 : 1;
+  if (p.elementBytes != 2 || p.hasMask || t->volume > kFractal || cores % 2 != 0) return false;
+  if (p.heads > kMostHeads || fractals > kMostFractals || 2 * p.heads + results * fractals > kMostSums) return false;
+  t->key = kCubeKey;
+  t->headsOfTile = p.heads;
+  const uint32_t ofBlock = Groups(p.batch * cuboids, cores / 2);
+  for (t->cuboidsOfRound = Groups(ofBlock, kWantedRounds); t->cuboidsOfRound > 0; --t->cuboidsOfRound) {
+    if (CubeSideBytes(*t, gradient) <= kL1 && VectorSideBytes(*t, gradient) <= kUnifiedBuffer) return true;
+  }
+  return false;
+}
+
 // Returns null and fills the tiling, or what is wrong with the problem.
 inline const char* Plan(const Problem& p, uint32_t cores, bool gradient, CuboidAttentionTiling* result) {
   CuboidAttentionTiling t{};
@@ -112,6 +157,12 @@ inline const char* Plan(const Problem& p, uint32_t cores, bool gradient, CuboidA
   t.hasDropout = p.hasDropout;
   t.scale = p.scale;
 
+  CuboidAttentionTiling withCube = t;
+  if (PlanCube(p, cores, gradient, cuboids, &withCube)) {
+    *result = withCube;
+    return nullptr;
+  }
+  t.key = kVectorKey;
   double best = 0;
   for (uint32_t heads = 1; heads <= p.heads; ++heads) {
     if (p.heads % heads) continue;

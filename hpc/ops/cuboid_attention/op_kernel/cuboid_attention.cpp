@@ -1,7 +1,8 @@
-// Cuboid self-attention, forward, on the vector cores of Ascend 910B. Not yet run on silicon.
+// Cuboid self-attention, forward, on Ascend 910B. Not yet run on silicon.
 //
 // qkv [B,T,H,W,3,heads,width] is read where the projection left it; out [B,T,H,W,heads*width].
 // relative [L,Lp] int32 and mask [N,L,Lp] are padded by the host; dropout [B,N,heads,L,L].
+#include "cuboid_attention_block.h"
 #include "cuboid_attention_scores.h"
 
 namespace cuboid {
@@ -90,7 +91,13 @@ extern "C" __global__ __aicore__ void cuboid_attention(GM_ADDR qkv, GM_ADDR tabl
   REGISTER_TILING_DEFAULT(CuboidAttentionTiling);
   GET_TILING_DATA_WITH_STRUCT(CuboidAttentionTiling, data, tiling);
   AscendC::TPipe pipe;
-  cuboid::Forward<DTYPE_QKV> kernel;
-  kernel.Init(data, &pipe, qkv, table, relative, mask, dropout, out);
-  kernel.Process();
+  if (TILING_KEY_IS(1)) {
+    KERNEL_TASK_TYPE(1, KERNEL_TYPE_AIV_ONLY);
+    cuboid::Forward<DTYPE_QKV> kernel;
+    kernel.Init(data, &pipe, qkv, table, relative, mask, dropout, out);
+    kernel.Process();
+  } else if (TILING_KEY_IS(2)) {
+    KERNEL_TASK_TYPE(2, KERNEL_TYPE_MIX_AIC_1_2);
+    cuboid::RunBlock<DTYPE_QKV, false>(data, &pipe, qkv, table, relative, dropout, nullptr, out, nullptr, workspace);
+  }
 }

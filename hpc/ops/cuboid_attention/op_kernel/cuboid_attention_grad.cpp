@@ -1,9 +1,10 @@
-// Gradient of cuboid self-attention on the vector cores of Ascend 910B. Not yet run on silicon.
+// Gradient of cuboid self-attention on Ascend 910B. Not yet run on silicon.
 //
 // Probabilities are computed again from q and k: reading them costs more than the arithmetic. dqkv has
 // the layout of qkv. Each core adds up its own share of the scores' gradient, partial [cores, heads, L,
 // Lp]; the caller sums the cores and the pairs of equal relative position in a fixed order, so the
 // gradient of the bias does not depend on which core was first.
+#include "cuboid_attention_block.h"
 #include "cuboid_attention_scores.h"
 
 namespace cuboid {
@@ -194,7 +195,13 @@ extern "C" __global__ __aicore__ void cuboid_attention_grad(GM_ADDR qkv, GM_ADDR
   REGISTER_TILING_DEFAULT(CuboidAttentionTiling);
   GET_TILING_DATA_WITH_STRUCT(CuboidAttentionTiling, data, tiling);
   AscendC::TPipe pipe;
-  cuboid::Gradient<DTYPE_QKV> kernel;
-  kernel.Init(data, &pipe, qkv, table, relative, mask, dropout, dout, dqkv, partial);
-  kernel.Process();
+  if (TILING_KEY_IS(1)) {
+    KERNEL_TASK_TYPE(1, KERNEL_TYPE_AIV_ONLY);
+    cuboid::Gradient<DTYPE_QKV> kernel;
+    kernel.Init(data, &pipe, qkv, table, relative, mask, dropout, dout, dqkv, partial);
+    kernel.Process();
+  } else if (TILING_KEY_IS(2)) {
+    KERNEL_TASK_TYPE(2, KERNEL_TYPE_MIX_AIC_1_2);
+    cuboid::RunBlock<DTYPE_QKV, true>(data, &pipe, qkv, table, relative, dropout, dout, dqkv, partial, workspace);
+  }
 }

@@ -6,7 +6,13 @@
 
 #include <cstdint>
 
+constexpr uint32_t kVectorKey = 1;  // tiling keys: vector cores alone,
+constexpr uint32_t kCubeKey = 2;    // or a cube core with two vector cores
+constexpr uint32_t kSlots = 4;      // rounds that are on their way at a time (key 2)
+constexpr uint32_t kFractal = 16;   // rows and columns of what the cube unit multiplies
+
 struct CuboidAttentionTiling {
+  uint32_t key;
   uint32_t batch;
   uint32_t grid[3];       // cells
   uint32_t block[3];      // tokens of a cuboid
@@ -23,6 +29,7 @@ struct CuboidAttentionTiling {
   uint32_t rowsOfPass;       // queries whose scores are in the unified buffer at a time
   uint32_t productElements;  // floats of the buffer of products
   uint32_t loadAhead;        // whether the next tile is loaded while one is computed
+  uint32_t cuboidsOfRound;   // that a cube core multiplies before the vector cores go on (key 2)
   uint32_t hasMask;
   uint32_t hasDropout;
   float scale;               // of q

@@ -1,0 +1,32 @@
+// Tiling key 2: what each core of a block does. Elements of two bytes only.
+#ifndef CUBOID_ATTENTION_BLOCK_H_
+#define CUBOID_ATTENTION_BLOCK_H_
+
+#include "cuboid_attention_cube.h"
+#include "cuboid_attention_weights.h"
+
+namespace cuboid {
+
+// `result` is out, or dqkv; `dout` and `partial` belong to the gradient.
+template <typename T, bool kGradient>
+__aicore__ inline void RunBlock(const CuboidAttentionTiling& tiling, TPipe* pipe, GM_ADDR qkv, GM_ADDR table,
+                                GM_ADDR relative, GM_ADDR dropout, GM_ADDR dout, GM_ADDR result, GM_ADDR partial,
+                                GM_ADDR workspace) {
+  if constexpr (sizeof(T) == 2) {
+    GM_ADDR shared = AscendC::GetUserWorkspace(workspace);
+    if ASCEND_IS_AIC {
+      CubeSide<T, kGradient> cube;
+      cube.Init(tiling, pipe, qkv, dout, result, shared);
+      cube.Process();
+    }
+    if ASCEND_IS_AIV {
+      VectorSide<T, kGradient> vector;
+      vector.Init(tiling, pipe, table, relative, dropout, partial, shared);
+      vector.Process();
+    }
+  }
+}
+
+}  // namespace cuboid
+
+#endif  // CUBOID_ATTENTION_BLOCK_H_
