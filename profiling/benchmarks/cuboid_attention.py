@@ -110,23 +110,48 @@ def native_rows(batches: list[int], repeats: int) -> list[tuple]:
     return rows
 
 
-def ascend_rows() -> list[tuple[Shape, bool, dict]]:
-    """Return (shape, whether gradient, the referee's report) at batch 1 in float16.
+@dataclass(frozen=True)
+class Estimate:
+    """A launch at batch 1 as the referee counted it."""
 
-    First with cube cores, then with vector cores alone: of an odd number no blocks can be made.
+    shape: Shape
+    dtype: type[np.floating]
+    gradient: bool
+    report: dict
+
+    @property
+    def name(self) -> str:
+        return f"{self.shape.name}, {'gradient' if self.gradient else 'forward'}"
+
+    @property
+    def floor(self) -> float:
+        """Return the microseconds that the memory needs at least."""
+        element = np.dtype(self.dtype).itemsize
+        least = self.shape.least_bytes(1, element, gradient=self.gradient)
+        return least / ASCEND_MEMORY_GB_S / 1e3
+
+
+def ascend_rows() -> list[Estimate]:
+    """Return float16 with cube cores, float16 without, and float32, which cube cores do not take.
+
+    Without: of an odd number of vector cores no blocks can be made.
     """
     rows = []
-    for cores in (CORES_910B2, CORES_910B2 - 1):
+    for dtype, cores in (
+        (np.float16, CORES_910B2),
+        (np.float16, CORES_910B2 - 1),
+        (np.float32, CORES_910B2),
+    ):
         for shape in SHAPES:
             scale = shape.width**-0.5
             cell = EmulatedCuboidAttention(shape.geometry(), scale=scale, cores=cores)
-            qkv, table, dout = shape.operands(1, np.float16)
+            qkv, table, dout = shape.operands(1, dtype)
             nothing = Tensor(np.zeros(1, np.float32))
             cell(qkv, table, nothing).asnumpy()
-            rows.append((shape, False, last_report()))
+            rows.append(Estimate(shape, dtype, False, last_report()))
             gradient = ops.GradOperation(get_all=True, sens_param=True)(cell)
             gradient(qkv, table, nothing, dout)[0].asnumpy()
-            rows.append((shape, True, last_report()))
+            rows.append(Estimate(shape, dtype, True, last_report()))
     return rows
 
 
@@ -157,21 +182,21 @@ def print_native(rows: list[tuple]) -> None:
         )
 
 
-def print_ascend(rows: list[tuple[Shape, bool, dict]]) -> None:
+def print_ascend(rows: list[Estimate]) -> None:
     """Print the table of estimates in Markdown."""
-    print("| shape | pass | cores | estimate us | memory floor us | times | limit |")
+    print("| call | type | cores | estimate us | memory floor us | times | limit |")
     print("|---|---|---|---|---|---|---|")
-    for shape, gradient, report in rows:
-        floor = shape.least_bytes(1, 2, gradient=gradient) / ASCEND_MEMORY_GB_S / 1e3
+    for row in rows:
+        microseconds = row.report["microseconds"]
         print(
-            f"| {shape.name} | {'gradient' if gradient else 'forward'} "
-            f"| {'cube and vector' if uses_cube(report) else 'vector'} "
-            f"| {report['microseconds']:.1f} | {floor:.1f} | {report['microseconds'] / floor:.1f} "
-            f"| {limit_of(report)} |"
+            f"| {row.name} | {np.dtype(row.dtype)} "
+            f"| {'cube and vector' if uses_cube(row.report) else 'vector'} "
+            f"| {microseconds:.1f} | {row.floor:.1f} | {microseconds / row.floor:.2f} "
+            f"| {limit_of(row.report)} |"
         )
 
 
-def draw(path: str, rows: list[tuple], estimates: list[tuple[Shape, bool, dict]]) -> None:
+def draw(path: str, rows: list[tuple], estimates: list[Estimate]) -> None:
     """Draw both rooflines: this host as measured, 910B2 from published peaks and estimates.
 
     What limits a launch with cube cores stands beside its shape; hollow: vector cores alone.
@@ -189,11 +214,11 @@ def draw(path: str, rows: list[tuple], estimates: list[tuple[Shape, bool, dict]]
         if batch == 1:
             draw_point(host, shape, False, forward, 4, label=f"{shape.name}, forward")
             draw_point(host, shape, True, with_gradient, 4, label=f"{shape.name}, gradient")
-    for shape, gradient, report in estimates:
-        seconds, limit = report["microseconds"] / 1e6, limit_of(report)
-        name = f"{shape.name}, {'gradient' if gradient else 'forward'}"
-        label = f"{name}: {limit}" if uses_cube(report) else None
-        draw_point(ascend, shape, gradient, seconds, 2, label=label)
+    for row in estimates:
+        if row.dtype == np.float16:
+            seconds = row.report["microseconds"] / 1e6
+            label = f"{row.name}: {limit_of(row.report)}" if uses_cube(row.report) else None
+            draw_point(ascend, row.shape, row.gradient, seconds, 2, label=label)
     for panel in (host, ascend):
         panel.set(xlabel="operations a byte", ylabel="GFLOP/s")
         panel.legend(fontsize=6, loc="upper left")

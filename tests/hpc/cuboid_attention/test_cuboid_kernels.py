@@ -181,20 +181,24 @@ def test_the_number_of_cores_changes_no_output_beyond_rounding(numbers):
 
 
 @pytest.mark.parametrize(
-    ("cores", "key", "moved_most", "forward_most", "gradient_most"),
-    [(48, CUBE_KEY, 1.5, 8.0, 11.6), (47, VECTOR_KEY, 1.02, 17.0, 39.0)],
-    ids=["cube", "vector"],
+    ("dtype", "cores", "key", "moved_most", "forward_most", "gradient_most"),
+    [
+        (np.float16, 48, CUBE_KEY, 1.5, 8.0, 11.6),
+        (np.float16, 47, VECTOR_KEY, 1.02, 17.0, 39.0),
+        (np.float32, 48, VECTOR_KEY, 1.02, 16.3, 40.0),
+    ],
+    ids=["cube", "vector", "float"],
 )
 def test_a_level_0_call_stays_within_the_estimate_that_the_documentation_gives(
-    cores, key, moved_most, forward_most, gradient_most
+    dtype, cores, key, moved_most, forward_most, gradient_most
 ):
     geometry = cuboid_geometry(data=(13, 16, 16), cuboid_size=(13, 1, 1))
-    call = random_call(geometry, 1, 4, 64, np.float16, False)
+    call = random_call(geometry, 1, 4, 64, dtype, False)
     forward(geometry, call, cores)
     report = last_report()
     assert report["tiling_key"] == key
     moved = sum(report["pipes"][pipe]["bytes_of_launch"] for pipe in ("MTE2", "MTE3", "FIX"))
-    least = 4 * 13 * 16 * 16 * 256 * 2
+    least = 4 * 13 * 16 * 16 * 256 * np.dtype(dtype).itemsize
     assert least <= moved < moved_most * least
     assert report["unified_buffer_bytes"] <= 192 * 1024
     assert report["microseconds"] < forward_most

@@ -79,7 +79,9 @@ inline uint32_t UnifiedBufferBytes(const CuboidAttentionTiling& t, uint32_t elem
   bytes += paddedRows * 32 + RoundUp(2 * paddedRows * 4, 32);
   if (t.hasMask) bytes += ahead * square * 4 + t.rowsOfPass * t.paddedVolume * 4;
   if (t.hasDropout) bytes += ahead * t.headsOfTile * t.volume * RoundUp(t.volume, 8) * 4;
-  bytes += (narrow && !t.loadAhead ? 1 : results) * part * elementBytes;
+  // Narrow results are taken late and stored part by part; float ones are summed up where they are
+  // stored from, of which there are two.
+  bytes += (narrow ? (t.loadAhead ? results : 1) : ahead * results) * part * elementBytes;
   if (narrow) bytes += gradient ? 2 * part * 4 + rows * t.width * 4 : part * 4;
   if (gradient) bytes += t.headsOfTile * square * 4 + 2 * pairs * 4;  // of the bias, of p, p as used
   return bytes;

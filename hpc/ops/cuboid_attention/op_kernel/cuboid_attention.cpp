@@ -20,7 +20,8 @@ class Forward : public Scores<T, 3> {
     Base::InitScores(tiling, pipe, qkv, table, relative, mask, dropout);
     outGm.SetGlobalBuffer((__gm__ T*)out,
                           uint64_t(t.batch) * t.grid[0] * t.grid[1] * t.grid[2] * t.heads * t.width);
-    pipe->InitBuffer(outputs, 1, Base::partElements * sizeof(T));
+    // A narrow result is taken late, a float one is summed up in its buffer: two, to store one meanwhile.
+    pipe->InitBuffer(outputs, !Base::kNarrow && t.loadAhead ? 2 : 1, Base::partElements * sizeof(T));
     if constexpr (Base::kNarrow) pipe->InitBuffer(outBuffer, Base::partElements * sizeof(float));
   }
 

@@ -33,7 +33,7 @@ class Gradient : public Scores<T, 4> {
       pipe->InitBuffer(outBuffer, 2 * partElements * sizeof(float));
       pipe->InitBuffer(queryBuffer, t.headsOfTile * t.rowsOfPass * t.width * sizeof(float));
     } else {
-      pipe->InitBuffer(outputs, 1, 3 * partElements * sizeof(T));
+      pipe->InitBuffer(outputs, t.loadAhead ? 2 : 1, 3 * partElements * sizeof(T));
     }
     pipe->InitBuffer(biasSums, 1, t.headsOfTile * square * sizeof(float));
     pipe->InitBuffer(slopeBuffer, pairs * sizeof(float));
