@@ -58,7 +58,7 @@ inline uint32_t CubeSideBytes(const CuboidAttentionTiling& t, bool gradient) {
 // Bytes of the workspace, for all blocks.
 inline uint64_t WorkspaceBytes(const CuboidAttentionTiling& t, uint32_t cores, bool gradient) {
   if (t.key != kCubeKey) return 0;
-  return uint64_t(cores / 2) * kSlots * t.cuboidsOfRound * t.volume * t.heads * kFractal * 6 * (gradient ? 2 : 1);
+  return uint64_t(cores / 2) * kSlots * t.slotElements * 6 * (gradient ? 2 : 1);
 }
 
 // Bytes of the unified buffer that a kernel with this tiling takes; mirrors its InitBuffer calls.
@@ -113,6 +113,7 @@ inline double CyclesOfTile(const CuboidAttentionTiling& t, bool gradient) {
 constexpr uint32_t kMostFractals = 64;  // of an operand of all heads: half of L0A or L0B
 constexpr uint32_t kMostSums = 128;     // fractals of L0C
 constexpr uint32_t kMostHeads = 15;     // a line of scores in a vector stride
+constexpr uint32_t kLineElementsOfCache = 256;  // of two bytes
 constexpr uint32_t kWantedRounds = 4;   // rounds that hide each other's waits
 
 // Whether a cube core can compute the products, and in rounds of how many cuboids.
@@ -124,6 +125,7 @@ inline bool PlanCube(const Problem& p, uint32_t cores, bool gradient, uint32_t c
   t->headsOfTile = p.heads;
   const uint32_t ofBlock = Groups(p.batch * cuboids, cores / 2);
   for (t->cuboidsOfRound = Groups(ofBlock, kWantedRounds); t->cuboidsOfRound > 0; --t->cuboidsOfRound) {
+    t->slotElements = RoundUp(t->cuboidsOfRound * t->volume * p.heads * kFractal, kLineElementsOfCache);
     if (CubeSideBytes(*t, gradient) <= kL1 && VectorSideBytes(*t, gradient) <= kUnifiedBuffer) return true;
   }
   return false;

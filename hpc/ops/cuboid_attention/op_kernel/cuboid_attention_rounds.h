@@ -39,7 +39,7 @@ struct Rounds {
 template <typename T, bool kGradient>
 struct Exchange {
   __aicore__ inline void Init(const CuboidAttentionTiling& t, GM_ADDR workspace, uint32_t block) {
-    slotElements = t.cuboidsOfRound * t.volume * t.heads * kFractal;
+    slotElements = t.slotElements;
     constexpr uint32_t kArrays = kGradient ? 2 : 1;
     const uint64_t bytes = uint64_t(kSlots) * slotElements * kArrays * (sizeof(float) + sizeof(T));
     GM_ADDR own = workspace + block * bytes;
