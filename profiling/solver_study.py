@@ -4,8 +4,9 @@
 
 Every solver at every number of steps forecasts the same cases with the same members' noise; the
 reference is the published chain (DDPM over all noise steps; Euler over 100 where the run was
-trained by flow matching). Results are kept case by case in RUN/solver_study: the same command
-continues where it was stopped, and other solvers or steps are added to what is there. It writes
+trained by flow matching). It works case by case and keeps each result in RUN/solver_study: the same
+command continues where it was stopped, other solvers or steps are added to what is there, and
+--minutes ends it early with a report of the cases that every solver has forecast. It writes
 study.json, study.csv, study.md and study.png there.
 
 Seconds are those of sampling one case's ensemble, after compilation; encoding and decoding are the
@@ -14,6 +15,7 @@ same for all and measured apart. Keep the machine quiet, or read ratios only.
 
 import argparse
 import json
+import math
 import sys
 import time
 from dataclasses import asdict, dataclass
@@ -54,6 +56,14 @@ class Sampling:
         return f"{self.solver}_{self.steps}"
 
 
+@dataclass(frozen=True)
+class Result:
+    """What a solver made of one case."""
+
+    board: Scoreboard
+    seconds: float
+
+
 class Study:
     """The cases, the networks, and the results that are there already."""
 
@@ -66,7 +76,6 @@ class Study:
         self._forecaster = EnsembleForecaster(folder, config)
         made_by = provenance(folder, config)
         self._made_from = {
-            "cases": [case.case.label for case in self.cases],
             "batch": config.forecast.batch,
             **{
                 key: made_by[key]
@@ -94,51 +103,54 @@ class Study:
         plan = sampling_plan(solver=sampling.solver, schedule=self.schedule, steps=sampling.steps)
         return plan.network_calls
 
-    def load(self, sampling: Sampling) -> Trial:
-        """Return what is known of a solver: its scores so far, or none."""
-        board, seconds = Scoreboard(lead_minutes=self._leads()), []
+    def load(self, sampling: Sampling, case: TestCase) -> Result | None:
+        """Return what a solver made of a case, None if that is not there or was made otherwise."""
         try:
-            said = json.loads(self._path(sampling, "json").read_text())
-            if said["made_from"] == self._made_from:
-                found = Scoreboard.load(self._path(sampling, "npz"))
-                if found.cases == len(said["seconds"]):
-                    board, seconds = found, said["seconds"]
+            said = json.loads(self._path(sampling, case, "json").read_text())
+            if said["made_from"] != self._made_from:
+                return None
+            return Result(Scoreboard.load(self._path(sampling, case, "npz")), said["seconds"])
         except (OSError, ValueError, KeyError):
-            pass
-        return Trial(
-            solver=sampling.solver,
-            steps=sampling.steps,
-            network_calls=self.calls(sampling),
-            seconds=seconds,
-            board=board,
-        )
+            return None
 
-    def add_case(self, trial: Trial) -> None:
-        """Forecast and score the next case of a trial, and keep the result."""
-        sampling = Sampling(trial.solver, trial.steps)
-        case = self.cases[len(trial.seconds)]
+    def forecast(self, sampling: Sampling, case: TestCase) -> Result:
+        """Forecast and score a case, and keep the result."""
         context, observation = self._frames(case)
         condition = self._forecaster.encode(context)
         began = time.perf_counter()
         latents = self._sample(condition, case, sampling)
         seconds = time.perf_counter() - began
         ensemble = np.clip(self._forecaster.decode(latents), 0, 1)
-        trial.board.update(
+        board = Scoreboard(lead_minutes=self._leads())
+        board.update(
             forecasts={sampling.name: ensemble[None]},
             observation=observation[None],
             event_ids=[case.case.event_id],
             case_ids=[case.case.label],
         )
-        trial.seconds.append(seconds)
         for suffix in ("npz", "json"):
-            path = self._path(sampling, suffix)
+            path = self._path(sampling, case, suffix)
             partial = path.with_suffix(".partial")
             if suffix == "npz":
-                trial.board.save(partial)
+                board.save(partial)
             else:
-                content = {"made_from": self._made_from, "seconds": trial.seconds}
+                content = {"made_from": self._made_from, "seconds": seconds}
                 partial.write_text(json.dumps(content))
             partial.replace(path)
+        return Result(board, seconds)
+
+    def trial(self, sampling: Sampling, results: list[Result]) -> Trial:
+        """Return the results of one solver together."""
+        board = Scoreboard(lead_minutes=self._leads())
+        for result in results:
+            board.merge(result.board)
+        return Trial(
+            solver=sampling.solver,
+            steps=sampling.steps,
+            network_calls=self.calls(sampling),
+            seconds=[result.seconds for result in results],
+            board=board,
+        )
 
     def _sample(self, condition: np.ndarray, case: TestCase, sampling: Sampling) -> np.ndarray:
         settings = self.config.forecast
@@ -161,29 +173,47 @@ class Study:
         minutes = self.cases[0].case.minutes
         return [minutes * (1 + lead) for lead in range(self.config.data.forecast_frames)]
 
-    def _path(self, sampling: Sampling, suffix: str) -> Path:
-        return self.out / f"{sampling.name}.{suffix}"
+    def _path(self, sampling: Sampling, case: TestCase, suffix: str) -> Path:
+        return self.out / f"{sampling.name}_{case.case.label}.{suffix}"
 
 
-def run_study(study: Study, samplings: list[Sampling]) -> dict[str, Any]:
-    """Do what is missing, cheapest first, and return the times of the other parts.
+def run_study(study: Study, samplings: list[Sampling], *, minutes: float) -> dict[str, Any]:
+    """Do what is missing, and return the trials and the seconds of the other parts.
 
-    Prints a line a case with the time left, from the seconds a network call has taken so far.
+    Prints a line a forecast with the time left, from the seconds that network calls have taken.
+
+    Args:
+        minutes: after which no forecast begins; trials then hold the cases that all solvers have.
+
+    Raises:
+        UserError: the minutes were too few for one case.
     """
     parts = study.warm_up()
-    trials = [study.load(sampling) for sampling in samplings]
-    total = len(study.cases)
-    for trial in sorted(trials, key=lambda trial: trial.network_calls):
-        while len(trial.seconds) < total:
-            study.add_case(trial)
-            done = [(t.network_calls * len(t.seconds), sum(t.seconds)) for t in trials]
-            a_call = sum(seconds for _, seconds in done) / sum(calls for calls, _ in done)
-            left = sum(t.network_calls * (total - len(t.seconds)) for t in trials)
-            print(
-                f"{trial.solver} {trial.steps}: case {len(trial.seconds)}/{total} in "
-                f"{trial.seconds[-1]:.1f} s, about {a_call * left / 60:.0f} min left",
-                flush=True,
-            )
+    deadline = time.perf_counter() + 60 * minutes
+    found: dict[Sampling, list[Result]] = {sampling: [] for sampling in samplings}
+    calls = {sampling: study.calls(sampling) for sampling in samplings}
+    for number, case in enumerate(study.cases, 1):
+        for sampling in samplings:
+            result = study.load(sampling, case)
+            if result is None and time.perf_counter() < deadline:
+                result = study.forecast(sampling, case)
+                spent = sum(r.seconds for results in found.values() for r in results)
+                made = sum(calls[s] * len(results) for s, results in found.items())
+                a_call = (spent + result.seconds) / (made + calls[sampling])
+                left = len(study.cases) * sum(calls.values()) - made - calls[sampling]
+                print(
+                    f"case {number}/{len(study.cases)}, {sampling.solver} {sampling.steps}: "
+                    f"{result.seconds:.1f} s, about {a_call * left / 60:.0f} min left",
+                    flush=True,
+                )
+            if result is not None:
+                found[sampling].append(result)
+        if len({len(results) for results in found.values()}) > 1:
+            break
+    whole = min(len(results) for results in found.values())
+    if not whole:
+        raise UserError(f"{minutes:g} minutes are too few for one case: raise --minutes")
+    trials = [study.trial(sampling, results[:whole]) for sampling, results in found.items()]
     return {"trials": trials, "seconds": parts}
 
 
@@ -210,6 +240,9 @@ def main() -> int:
     parser.add_argument("--steps", type=int, nargs="+", default=[5, 10, 20, 50])
     parser.add_argument("--reference-steps", type=int, help="default: all noise steps")
     parser.add_argument("--replicates", type=int, default=1000, help="of the bootstrap")
+    parser.add_argument(
+        "--minutes", type=float, default=math.inf, help="then report the cases that are complete"
+    )
     parser.add_argument("--out", type=Path, help="default: RUN/solver_study")
     options = parser.parse_args()
     try:
@@ -244,7 +277,7 @@ def _study(options: argparse.Namespace) -> None:
         raise UserError(refused[reference.name])
     for name, reason in refused.items():
         print(f"left out {name}: {reason}")
-    found = run_study(study, samplings)
+    found = run_study(study, samplings, minutes=options.minutes)
     paths = write_study(
         study.out,
         title=f"run {folder.name}",

@@ -77,13 +77,24 @@ def test_table_csv_and_picture_are_written(out):
 def test_the_same_command_computes_nothing_again_and_a_damaged_result_once(
     out, run, monkeypatch, capsys
 ):
-    (out / "dpmpp_3.npz").write_bytes(b"torn")
-    kept = {path: os.stat(path).st_mtime_ns for path in out.glob("*_?.json")}
+    damaged = sorted(out.glob("dpmpp_3_*.npz"))[1]
+    damaged.write_bytes(b"torn")
+    kept = {path: os.stat(path).st_mtime_ns for path in out.glob("*_*.json")}
+    assert len(kept) == 5 * 2
     assert study(monkeypatch, run, *WORDS) == 0
     said = capsys.readouterr().out
-    assert said.count(": case ") == said.count("dpmpp 3: case ") == 2
-    changed = {path.stem for path, time in kept.items() if os.stat(path).st_mtime_ns != time}
-    assert changed == {"dpmpp_3"}
+    assert said.count("min left") == said.count("dpmpp 3: ") == 1
+    changed = {path for path, time in kept.items() if os.stat(path).st_mtime_ns != time}
+    assert changed == {damaged.with_suffix(".json")}
+
+
+def test_an_early_end_reports_the_cases_that_every_solver_has(out, run, monkeypatch, capsys):
+    first, second = sorted(out.glob("heun_3_*.npz"))
+    for removed, code, said in ((second, 0, "1 cases of 1 events"), (first, 2, "are too few")):
+        removed.unlink()
+        assert study(monkeypatch, run, *WORDS, "--minutes", "0") == code
+        output = capsys.readouterr()
+        assert said in output.out + output.err
 
 
 def test_bad_input_is_one_line(run, monkeypatch, capsys):
