@@ -4,8 +4,10 @@
     python profiling/forecast_cost.py --members 8
 
 The weights are starting weights, which take as long as trained ones. Every solver's chain is
-shortened to --calls network calls (0: none is), the solvers take turns, and the time of a whole
-chain is that of a call times its calls: the table says so. The full model needs about 6 GB.
+shortened to --calls steps (0: none is), the solvers take turns, and the time of a whole chain is
+that of a call times its calls: the table says so. A member's time holds its share of encoding, and
+decoding. Where other work shares the machine, read the seconds of the processor. The full model
+needs about 6 GB.
 """
 
 import argparse
@@ -13,6 +15,7 @@ import resource
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
@@ -31,16 +34,28 @@ from prediff.stages.train_diffusion import diffusion_path
 ROUNDS = 3
 
 
-def timed(call: Callable[[], Any]) -> tuple[float, Any]:
-    """Return the seconds of a call and what it returned."""
-    began = time.perf_counter()
-    result = call()
-    return time.perf_counter() - began, result
+@dataclass(frozen=True)
+class Seconds:
+    """What a call took: on the wall's clock, and of the processor in this process."""
+
+    wall: float
+    cpu: float
 
 
-def tell(what: str, seconds: float) -> None:
+def timed(
+    what: str, call: Callable[..., Any], *arguments: Any, **named: Any
+) -> tuple[Seconds, Any]:
+    """Return the seconds of a call and what it returned, and tell them."""
+    began, began_cpu = time.perf_counter(), time.process_time()
+    result = call(*arguments, **named)
+    taken = Seconds(time.perf_counter() - began, time.process_time() - began_cpu)
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    print(f"{what}: {seconds:.2f} s, memory at most {most:.1f} GiB", flush=True)
+    print(
+        f"{what}: {taken.wall:.2f} s, {taken.cpu:.2f} s of the processor, memory at most "
+        f"{most:.1f} GiB",
+        flush=True,
+    )
+    return taken, result
 
 
 class Networks:
@@ -92,43 +107,42 @@ def measure(networks: Networks, chains: dict[str, int], *, calls: int) -> str:
         chains: steps of each solver.
         calls: network calls of a shortened chain, 0 for whole ones.
     """
-    tell("encode a context, with compilation", timed(networks.encode)[0])
-    encoding, condition = timed(networks.encode)
-    tell("encode a context", encoding)
+    timed("encode a context, with compilation", networks.encode)
+    encoding, condition = timed("encode a context", networks.encode)
     lengths = {solver: min(calls or steps, steps) for solver, steps in chains.items()}
     shortest = min(lengths, key=lambda solver: lengths[solver])
-    began = time.perf_counter()
-    networks.sample(condition, solver=shortest, steps=lengths[shortest])
-    tell("first chain, with compilation", time.perf_counter() - began)
-    seconds: dict[str, list[float]] = {solver: [] for solver in chains}
+    timed(
+        "first chain, with compilation",
+        networks.sample,
+        condition,
+        solver=shortest,
+        steps=lengths[shortest],
+    )
+    seconds: dict[str, list[Seconds]] = {solver: [] for solver in chains}
     for _ in range(ROUNDS):
         for solver, steps in lengths.items():
-            began = time.perf_counter()
-            latents = networks.sample(condition, solver=solver, steps=steps)
-            taken = time.perf_counter() - began
-            tell(f"{solver}, {steps} steps", taken)
+            what = f"{solver}, {steps} steps"
+            taken, latents = timed(what, networks.sample, condition, solver=solver, steps=steps)
             seconds[solver].append(taken)
-    tell("decode, with compilation", timed(lambda: networks.decode(latents))[0])
-    decoding, _ = timed(lambda: networks.decode(latents))
-    tell("decode", decoding)
+    timed("decode, with compilation", networks.decode, latents)
+    decoding, _ = timed("decode", networks.decode, latents)
     members = networks.config.forecast.ensemble_members
     lines = [
-        "| solver | steps | network calls | measured | a call | the chain | with encoding and "
-        "decoding, a member |",
-        "|---|--:|--:|--:|--:|--:|--:|",
+        "| solver | steps | network calls | measured | a call | a member | CPU s a call | CPU s a "
+        "member |",
+        "|---|--:|--:|--:|--:|--:|--:|--:|",
     ]
     for solver, steps in chains.items():
-        whole = sampling_plan(solver=solver, schedule=networks.schedule, steps=steps).network_calls
-        part = sampling_plan(
-            solver=solver, schedule=networks.schedule, steps=lengths[solver]
-        ).network_calls
-        call = median(seconds[solver]) / part
-        total = encoding + whole * call + decoding
-        scaled = "all" if part == whole else f"{part} calls, scaled"
-        lines.append(
-            f"| {solver} | {steps} | {whole} | {scaled} | {call:.3g} s | {whole * call:.4g} s | "
-            f"{total / members:.4g} s |"
+        whole, part = (
+            sampling_plan(solver=solver, schedule=networks.schedule, steps=count).network_calls
+            for count in (steps, lengths[solver])
         )
+        cells = [solver, str(steps), str(whole), "all" if part == whole else f"{part}, scaled"]
+        for clock in ("wall", "cpu"):
+            call = median(getattr(taken, clock) for taken in seconds[solver]) / part
+            rest = getattr(encoding, clock) + getattr(decoding, clock)
+            cells += [f"{call:.3g} s", f"{(rest + whole * call) / members:.4g} s"]
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
@@ -136,7 +150,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--config", help="YAML file, default: the tiny one")
     parser.add_argument("--members", type=int, default=1, help="sampled in one batch")
-    parser.add_argument("--calls", type=int, default=0, help="of a shortened chain, 0: whole")
+    parser.add_argument("--calls", type=int, default=0, help="steps of a shortened chain, 0: whole")
     parser.add_argument(
         "--chains", nargs="+", default=["dpmpp:20", "ddpm:1000"], metavar="SOLVER:STEPS"
     )
@@ -144,8 +158,7 @@ def main() -> int:
     start_runtime()
     try:
         members = [f"forecast.{key}={options.members}" for key in ("ensemble_members", "batch")]
-        building, networks = timed(lambda: Networks(load_config(options.config, members)))
-        tell("build", building)
+        _, networks = timed("build", Networks, load_config(options.config, members))
         chains = {solver: int(steps) for solver, steps in (c.split(":") for c in options.chains)}
         print(measure(networks, chains, calls=options.calls))
     except UserError as error:

@@ -10,7 +10,8 @@ command continues where it was stopped, other solvers or steps are added to what
 study.json, study.csv, study.md and study.png there.
 
 Seconds are those of sampling one case's ensemble, after compilation; encoding and decoding are the
-same for all and measured apart. Keep the machine quiet, or read ratios only.
+same for all and measured apart. Seconds of the processor are those of this process alone: where
+other work shares the machine, read these.
 """
 
 import argparse
@@ -62,6 +63,7 @@ class Result:
 
     board: Scoreboard
     seconds: float
+    cpu_seconds: float
 
 
 class Study:
@@ -109,7 +111,8 @@ class Study:
             said = json.loads(self._path(sampling, case, "json").read_text())
             if said["made_from"] != self._made_from:
                 return None
-            return Result(Scoreboard.load(self._path(sampling, case, "npz")), said["seconds"])
+            board = Scoreboard.load(self._path(sampling, case, "npz"))
+            return Result(board, said["seconds"], said["cpu_seconds"])
         except (OSError, ValueError, KeyError):
             return None
 
@@ -117,9 +120,9 @@ class Study:
         """Forecast and score a case, and keep the result."""
         context, observation = self._frames(case)
         condition = self._forecaster.encode(context)
-        began = time.perf_counter()
+        began, began_cpu = time.perf_counter(), time.process_time()
         latents = self._sample(condition, case, sampling)
-        seconds = time.perf_counter() - began
+        seconds, cpu_seconds = time.perf_counter() - began, time.process_time() - began_cpu
         ensemble = np.clip(self._forecaster.decode(latents), 0, 1)
         board = Scoreboard(lead_minutes=self._leads())
         board.update(
@@ -134,10 +137,11 @@ class Study:
             if suffix == "npz":
                 board.save(partial)
             else:
-                content = {"made_from": self._made_from, "seconds": seconds}
+                times = {"seconds": seconds, "cpu_seconds": cpu_seconds}
+                content = {"made_from": self._made_from, **times}
                 partial.write_text(json.dumps(content))
             partial.replace(path)
-        return Result(board, seconds)
+        return Result(board, seconds, cpu_seconds)
 
     def trial(self, sampling: Sampling, results: list[Result]) -> Trial:
         """Return the results of one solver together."""
@@ -149,6 +153,7 @@ class Study:
             steps=sampling.steps,
             network_calls=self.calls(sampling),
             seconds=[result.seconds for result in results],
+            cpu_seconds=[result.cpu_seconds for result in results],
             board=board,
         )
 

@@ -26,12 +26,14 @@ Row = dict[str, Any]
 
 @dataclass
 class Trial:
-    """One solver at one number of steps: its scores and the seconds of each case's sampling."""
+    """One solver at one number of steps: its scores, and the seconds of each case's sampling."""
 
     solver: str
     steps: int
     network_calls: int
     seconds: list[float]
+    cpu_seconds: list[float]
+    """Of the processor, in this process."""
     board: Scoreboard
 
     @property
@@ -124,13 +126,15 @@ def _row(
             "interval_of_difference": difference.get("interval"),
             "p_value": difference.get("p_value"),
         }
-    median = statistics.median(trial.seconds)
+    median, cpu = statistics.median(trial.seconds), statistics.median(trial.cpu_seconds)
     return {
         "solver": trial.solver,
         "steps": trial.steps,
         "network_calls": trial.network_calls,
         "seconds": median,
         "times_faster": statistics.median(base.seconds) / median,
+        "cpu_seconds": cpu,
+        "times_less_cpu": statistics.median(base.cpu_seconds) / cpu,
         "scores": scores,
     }
 
@@ -138,7 +142,10 @@ def _row(
 def _write_csv(path: Path, rows: Sequence[Row]) -> None:
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        columns = ("solver", "steps", "network_calls", "seconds", "times_faster")
+        columns = (
+            *("solver", "steps", "network_calls"),
+            *("seconds", "times_faster", "cpu_seconds", "times_less_cpu"),
+        )
         writer.writerow(
             [
                 *columns,
@@ -167,7 +174,8 @@ def markdown(study: dict[str, Any]) -> str:
     crps = titles[0]
     reference = next(row for row in study["rows"] if _name(row) == study["reference"])
     head = [
-        "solver", "steps", "calls", "s a case", "times faster", *titles, "CRPS against reference"
+        "solver", "steps", "calls", "s a case", "times faster", "CPU s a case", "times less",
+        *titles, "CRPS against reference"
     ]  # fmt: skip
     lines = [
         f"Solvers on {study['title']}: {study['cases']} cases of {study['events']} events, "
@@ -185,6 +193,8 @@ def markdown(study: dict[str, Any]) -> str:
             str(row["network_calls"]),
             f"{row['seconds']:.2f}",
             f"{row['times_faster']:.1f}",
+            f"{row['cpu_seconds']:.2f}",
+            f"{row['times_less_cpu']:.1f}",
         ]
         for title in titles:
             score = row["scores"][title]
