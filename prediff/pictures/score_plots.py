@@ -127,7 +127,7 @@ def spread_and_skill(tables: dict[str, Any]) -> Figure:
 
     The spread is that of a finite ensemble: sqrt((M + 1) / M) times the members' deviation.
     """
-    figure = new_figure(width=6, height=3.4)
+    figure = new_figure(width=7.5, height=3.2)
     axis = figure.subplots()
     minutes = tables["lead_minutes"]
     for system, colour in _colours(tables).items():
@@ -142,7 +142,7 @@ def spread_and_skill(tables: dict[str, Any]) -> Figure:
     axis.set_ylim(bottom=0)
     axis.set_xlabel("lead time (minutes)", fontsize=9)
     axis.set_ylabel("root mean square, VIL / 255", fontsize=9)
-    axis.legend(fontsize=8, frameon=False)
+    figure.legend(loc="outside right upper", fontsize=8, frameon=False)
     _plain(axis)
     return figure
 
