@@ -2,7 +2,8 @@
 
     OMP_NUM_THREADS=2 python -m profiling.benchmarks.cuboid_attention --batches 1 4 16
     python -m profiling.benchmarks.cuboid_attention --ascend
-    python -m profiling.benchmarks.cuboid_attention --picture docs/benchmarks/cuboid-attention.svg
+    OMP_NUM_THREADS=2 python -m profiling.benchmarks.cuboid_attention --batches 1 4 16 \\
+        --picture docs/benchmarks/cuboid-attention.svg
 
 All numbers of a table come from one process; ratios mean more than times on a busy machine. The
 Ascend numbers are the referee's estimate from documented and assumed costs, not measurements.
@@ -207,9 +208,9 @@ def draw(path: str, rows: list[tuple], estimates: list[Estimate]) -> None:
     figure, (host, ascend) = plt.subplots(1, 2, figsize=(12, 4.5), layout="constrained")
     host.set_title("this host, float32, measured")
     ascend.set_title("Ascend 910B2, float16, the emulator's count")
-    draw_roof(host, peaks.operations / 1e9, peaks.bandwidth / 1e9)
-    draw_roof(ascend, ASCEND_VECTOR_GFLOP_S, ASCEND_MEMORY_GB_S)
-    draw_roof(ascend, ASCEND_CUBE_GFLOP_S, ASCEND_MEMORY_GB_S)
+    draw_roof(host, peaks.operations / 1e9, peaks.bandwidth / 1e9, "products")
+    draw_roof(ascend, ASCEND_VECTOR_GFLOP_S, ASCEND_MEMORY_GB_S, "vector units")
+    draw_roof(ascend, ASCEND_CUBE_GFLOP_S, ASCEND_MEMORY_GB_S, "cube units")
     for shape, batch, forward, _, with_gradient, _ in rows:
         if batch == 1:
             draw_point(host, shape, False, forward, 4, label=f"{shape.name}, forward")
@@ -221,14 +222,17 @@ def draw(path: str, rows: list[tuple], estimates: list[Estimate]) -> None:
             draw_point(ascend, row.shape, row.gradient, seconds, 2, label=label)
     for panel in (host, ascend):
         panel.set(xlabel="operations a byte", ylabel="GFLOP/s")
-        panel.legend(fontsize=6, loc="upper left")
+        panel.legend(fontsize=6, loc="lower right")
+    ascend.set_ylim(bottom=30)
     figure.savefig(path)
 
 
-def draw_roof(panel, flops: float, gigabytes: float) -> None:
-    """Draw the roof of GFLOP/s and GB/s."""
+def draw_roof(panel, flops: float, gigabytes: float, unit: str) -> None:
+    """Draw the roof of GFLOP/s of a unit and GB/s."""
     intensity = np.geomspace(0.5, 500)
     panel.loglog(intensity, np.minimum(flops, intensity * gigabytes), "k", linewidth=1)
+    panel.text(500, flops, unit, ha="right", va="bottom", fontsize=7)
+    panel.text(0.6, 0.35 * gigabytes, f"memory {gigabytes:.0f} GB/s", fontsize=7)
 
 
 def draw_point(
@@ -248,16 +252,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 4, 16])
     parser.add_argument("--repeats", type=int, default=7)
-    parser.add_argument("--ascend", action="store_true", help="only the estimates for 910B2")
-    parser.add_argument("--picture", help="draw the rooflines at batch 1 into this file")
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument("--ascend", action="store_true", help="only the estimates for 910B2")
+    what.add_argument("--picture", help="estimate, too, and draw the rooflines at batch 1 here")
     chosen = parser.parse_args()
     ms.set_context(mode=ms.GRAPH_MODE)
-    if chosen.ascend:
-        print_ascend(ascend_rows())
-    elif chosen.picture:
-        draw(chosen.picture, native_rows([1], chosen.repeats), ascend_rows())
-    else:
-        print_native(native_rows(chosen.batches, chosen.repeats))
+    if not chosen.ascend:
+        rows = native_rows(chosen.batches, chosen.repeats)
+        print_native(rows)
+    if chosen.ascend or chosen.picture:
+        estimates = ascend_rows()
+        print_ascend(estimates)
+    if chosen.picture:
+        draw(chosen.picture, rows, estimates)
 
 
 if __name__ == "__main__":
