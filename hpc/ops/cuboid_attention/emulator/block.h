@@ -65,7 +65,9 @@ class Block {
     for (int member = 0; member < kCubeMember; ++member) {
       if (!core.cube() && core.member != member) continue;
       std::deque<Stamp>& stamps = (core.cube() ? to_vector_ : to_cube_)[{member, id}];
-      if (stamps.size() >= kCrossCoreSets) Fail("events", "flag %d between cores is set %d times without a wait", id, kCrossCoreSets + 1);
+      if (stamps.size() >= kCrossCoreSets) {
+        Fail("events", "flag %d between cores is set %d times without a wait", id, kCrossCoreSets + 1);
+      }
       stamps.push_back(core.RecordForOthers(pipe));
     }
     progress_ = true;

@@ -97,7 +97,9 @@ inline void Mmad(const LocalTensor<T>& dst, const LocalTensor<U>& left, const Lo
   detail::RequireAligned(left.address, "Mmad", detail::kFractalBytes);
   detail::RequireAligned(right.address, "Mmad", detail::kFractalBytes);
   detail::InRange(p.m, 4095, "m");
-  if (p.m < 2 || p.n == 0 || p.k == 0) emulator::Fail("parameter", "Mmad of m = %d, n = %d, k = %d (1 row is a vector)", p.m, p.n, p.k);
+  if (p.m < 2 || p.n == 0 || p.k == 0) {
+    emulator::Fail("parameter", "Mmad of m = %d, n = %d, k = %d (1 row is a vector)", p.m, p.n, p.k);
+  }
   if (!p.cmatrixInitVal) emulator::Fail("parameter", "Mmad that adds to C is not modelled");
   constexpr int kF = emulator::kFractal;
   const int ms = (p.m + kF - 1) / kF, ns = (p.n + kF - 1) / kF, ks = (p.k + kF - 1) / kF;
@@ -120,7 +122,8 @@ inline void Mmad(const LocalTensor<T>& dst, const LocalTensor<U>& left, const Lo
     }
     for (int n = 0; n < ns * kF; ++n) {
       const int64_t fractal = int64_t{k / kF} * ns + n / kF;
-      b[k * ns * kF + n] = read(right.address + fractal * detail::kFractalBytes + (n % kF * kF + k % kF) * 2, &b_defined[n]);
+      const int64_t at = right.address + fractal * detail::kFractalBytes + (n % kF * kF + k % kF) * 2;
+      b[k * ns * kF + n] = read(at, &b_defined[n]);
     }
   }
   std::vector<float> row(ns * kF);
@@ -142,7 +145,9 @@ inline void Mmad(const LocalTensor<T>& dst, const LocalTensor<U>& left, const Lo
 namespace detail {
 template <typename T>
 constexpr QuantMode_t QuantOf() {
-  return std::is_same_v<T, half> ? QuantMode_t::F322F16 : std::is_same_v<T, bfloat16_t> ? QuantMode_t::F322BF16 : QuantMode_t::NoQuant;
+  if constexpr (std::is_same_v<T, half>) return QuantMode_t::F322F16;
+  if constexpr (std::is_same_v<T, bfloat16_t>) return QuantMode_t::F322BF16;
+  return QuantMode_t::NoQuant;
 }
 }  // namespace detail
 
@@ -156,13 +161,18 @@ inline void Fixpipe(const GlobalTensor<T>& dst, const LocalTensor<U>& src, const
   detail::RequireAligned(src.address, "Fixpipe", 64);
   detail::InRange(p.nSize, 4095, "nSize");
   detail::InRange(p.mSize, 8192, "mSize");
-  if (p.nSize == 0 || p.mSize == 0 || p.ndNum != 1) emulator::Fail("parameter", "Fixpipe of %d x %d, %d matrices", p.mSize, p.nSize, p.ndNum);
-  if (p.quantPre != detail::QuantOf<T>()) emulator::Fail("parameter", "Fixpipe: quantPre does not give the type of the output");
+  if (p.nSize == 0 || p.mSize == 0 || p.ndNum != 1) {
+    emulator::Fail("parameter", "Fixpipe of %d x %d, %d matrices", p.mSize, p.nSize, p.ndNum);
+  }
+  if (p.quantPre != detail::QuantOf<T>()) {
+    emulator::Fail("parameter", "Fixpipe: quantPre does not give the type of the output");
+  }
   for (int m = 0; m < p.mSize; ++m) {
     uint8_t* row = reinterpret_cast<uint8_t*>(dst.address + int64_t{m} * p.dstStride);
     emulator::Region& region = emulator::CheckGlobalWrite(emulator::kFix, row, p.nSize * sizeof(T));
     for (int n = 0; n < p.nSize; ++n) {
-      const int64_t at = src.address + (int64_t{n / emulator::kFractal} * p.srcStride + m) * 64 + n % emulator::kFractal * 4;
+      const int64_t column = int64_t{n / emulator::kFractal} * p.srcStride;
+      const int64_t at = src.address + (column + m) * 64 + n % emulator::kFractal * 4;
       if (n % 8 == 0) core.Touch(emulator::kFix, at, src.buffer, false);
       float value;
       std::memcpy(&value, &core.memory[at], 4);

@@ -54,11 +54,14 @@ inline void CheckExchange(Region& region, Pipe pipe, const std::uint8_t* address
   const std::size_t first = (address - region.base) / kBlockBytes;
   for (std::size_t b = first; b <= std::size_t(address + bytes - 1 - region.base) / kBlockBytes; ++b) {
     Exchange& cell = region.exchanges[b];
-    if (cell.block >= 0 && cell.block != block) Fail("race", "%s: blocks %d and %d share the workspace", core.current(), cell.block, block);
+    if (cell.block >= 0 && cell.block != block) {
+      Fail("race", "%s: blocks %d and %d share the workspace", core.current(), cell.block, block);
+    }
     cell.block = block;
     const bool own = cell.writer_pipe == core.Global(pipe);
     if (cell.writer_seq && !own && !core.Knows(pipe, cell.writer_pipe, cell.writer_seq)) {
-      Fail("race", "%s %s a part of the workspace that another pipe wrote; nothing orders them", core.current(), write ? "writes" : "reads");
+      Fail("race", "%s %s a part of the workspace that another pipe wrote; nothing orders them", core.current(),
+           write ? "writes" : "reads");
     }
     if (!write) {
       cell.reader_seq[core.Global(pipe)] = core.sequence(pipe);
@@ -109,7 +112,9 @@ inline Region& CheckGlobalWrite(Pipe pipe, const std::uint8_t* address, std::siz
   return region;
 }
 
-inline void MarkUndefined(Region& region, const std::uint8_t* address) { region.writer[(address - region.base) / 2] = 0; }
+inline void MarkUndefined(Region& region, const std::uint8_t* address) {
+  region.writer[(address - region.base) / 2] = 0;
+}
 
 }  // namespace emulator
 

@@ -35,7 +35,8 @@ inline void AddTo(Report* report, const Core& core) {
 
 // Runs the kernel on vector cores, or on blocks of two vector cores and a cube core.
 template <typename Kernel>
-Report Launch(const Device& device, int vector_cores, std::vector<Region> regions, const Kernel& kernel, bool with_cube = false) {
+Report Launch(const Device& device, int vector_cores, std::vector<Region> regions, const Kernel& kernel,
+              bool with_cube = false) {
   Regions() = std::move(regions);
   Report report;
   if (with_cube) {

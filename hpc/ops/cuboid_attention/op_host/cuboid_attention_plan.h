@@ -113,7 +113,7 @@ inline double CyclesOfTile(const CuboidAttentionTiling& t, bool gradient) {
 constexpr uint32_t kMostFractals = 64;  // of an operand of all heads: half of L0A or L0B
 constexpr uint32_t kMostSums = 128;     // fractals of L0C
 constexpr uint32_t kMostHeads = 15;     // a line of scores in a vector stride
-constexpr uint32_t kLineElementsOfCache = 256;  // of two bytes
+constexpr uint32_t kCacheLineElements = 256;  // of two bytes
 constexpr uint32_t kWantedRounds = 4;   // rounds that hide each other's waits
 
 // Whether a cube core can compute the products, and in rounds of how many cuboids.
@@ -125,7 +125,7 @@ inline bool PlanCube(const Problem& p, uint32_t cores, bool gradient, uint32_t c
   t->headsOfTile = p.heads;
   const uint32_t ofBlock = Groups(p.batch * cuboids, cores / 2);
   for (t->cuboidsOfRound = Groups(ofBlock, kWantedRounds); t->cuboidsOfRound > 0; --t->cuboidsOfRound) {
-    t->slotElements = RoundUp(t->cuboidsOfRound * t->volume * p.heads * kFractal, kLineElementsOfCache);
+    t->slotElements = RoundUp(t->cuboidsOfRound * t->volume * p.heads * kFractal, kCacheLineElements);
     if (CubeSideBytes(*t, gradient) <= kL1 && VectorSideBytes(*t, gradient) <= kUnifiedBuffer) return true;
   }
   return false;

@@ -155,7 +155,8 @@ class CubeSide {
     const LocalTensor<T> a = left[half * (kL0HalfBytes / sizeof(T))], b = right[half * (kL0HalfBytes / sizeof(T))];
     AscendC::WaitFlag<HardEvent::M_MTE1>(operandsUsed[half]);
     AscendC::LoadData(a, leftRows, AscendC::LoadData2DParams(0, t.heads * leftFractals, 1, 0, 0, kLeftTransposed, 0));
-    AscendC::LoadData(b, rightRows, AscendC::LoadData2DParams(0, t.heads * rightFractals, 1, 0, 0, kRightTransposed, 0));
+    AscendC::LoadData(b, rightRows,
+                      AscendC::LoadData2DParams(0, t.heads * rightFractals, 1, 0, 0, kRightTransposed, 0));
     AscendC::SetFlag<HardEvent::MTE1_M>(operandsReady[half]);
     AscendC::WaitFlag<HardEvent::MTE1_M>(operandsReady[half]);
     AscendC::MmadParams size;
@@ -213,9 +214,10 @@ class CubeSide {
       AscendC::WaitFlag<HardEvent::FIX_M>(sumStored[event]);
       if constexpr (kGradient) {
         const LocalTensor<T> slopes = Weights(round, c, 1);
-        Multiply<false, true>(sum, slopes, 1, Part(round, c, 1), fractals, t.width, t.volume);
-        Multiply<true, true>(sum[partFractals * kFractalElements], slopes, 1, Part(round, c, 0), fractals, t.width, t.volume);
-        Multiply<true, true>(sum[2 * partFractals * kFractalElements], weights, 1, Part(round, c, 3), fractals, t.width, t.volume);
+        const LocalTensor<float> dk = sum[partFractals * kFractalElements], dv = dk[partFractals * kFractalElements];
+        Multiply<false, true>(sum, slopes, 1, Part(round, c, 1), fractals, t.width, t.volume);  // dq
+        Multiply<true, true>(dk, slopes, 1, Part(round, c, 0), fractals, t.width, t.volume);
+        Multiply<true, true>(dv, weights, 1, Part(round, c, 3), fractals, t.width, t.volume);
       } else {
         Multiply<false, true>(sum, weights, 1, Part(round, c, 2), fractals, t.width, t.volume);
       }

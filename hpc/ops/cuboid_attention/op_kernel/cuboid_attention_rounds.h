@@ -18,7 +18,8 @@ constexpr uint32_t kLag = kSlots - 2;  // rounds between the scores and the prod
 
 struct Rounds {
   __aicore__ inline Rounds() {}
-  __aicore__ inline Rounds(const CuboidAttentionTiling& t, uint32_t block, uint32_t blocks) : ofRound(t.cuboidsOfRound) {
+  __aicore__ inline Rounds(const CuboidAttentionTiling& t, uint32_t block, uint32_t blocks)
+      : ofRound(t.cuboidsOfRound) {
     const uint64_t cuboids = TilesOfGroup(t);
     first = cuboids * block / blocks;
     last = cuboids * (block + 1) / blocks;

@@ -48,7 +48,8 @@ class VectorSide {
     tpipe->InitBuffer(scoresIn, kArrays, elements * sizeof(float));
     tpipe->InitBuffer(weightsOut, kArrays, elements * sizeof(T));
     tpipe->InitBuffer(biasBuffer, square * sizeof(float));
-    tpipe->InitBuffer(tableBuffer, ((t.relativeRows * t.heads + 7) / 8 * 8 + t.volume * t.paddedVolume + square) * sizeof(float));
+    const uint32_t tableElements = (t.relativeRows * t.heads + 7) / 8 * 8;
+    tpipe->InitBuffer(tableBuffer, (tableElements + t.volume * t.paddedVolume + square) * sizeof(float));
     tpipe->InitBuffer(foldedBuffer, paddedRows * kFloats * sizeof(float));
     tpipe->InitBuffer(rowBuffer, 2 * paddedRows * sizeof(float));
     bias = biasBuffer.template Get<float>();
@@ -62,8 +63,9 @@ class VectorSide {
       tpipe->InitBuffer(dropouts, 1, elements * sizeof(float));
     }
     if constexpr (kGradient) {
-      partialGm.SetGlobalBuffer((__gm__ float*)partial, uint64_t(AscendC::GetBlockNum()) * kVectorCores * t.heads * t.volume * t.paddedVolume);
-      partialAt = uint64_t(core) * t.heads * t.volume * t.paddedVolume;
+      const uint64_t ofCore = uint64_t(t.heads) * t.volume * t.paddedVolume;
+      partialGm.SetGlobalBuffer((__gm__ float*)partial, AscendC::GetBlockNum() * kVectorCores * ofCore);
+      partialAt = core * ofCore;
       tpipe->InitBuffer(productBuffer, elements * sizeof(float));
       tpipe->InitBuffer(biasSums, 1, square * sizeof(float));
       biasSum = biasSums.template AllocTensor<float>();
@@ -97,7 +99,8 @@ class VectorSide {
     const LocalTensor<float> values = tableBuffer.template Get<float>();
     const LocalTensor<int32_t> relative = values[tableElements].template ReinterpretCast<int32_t>();
     const LocalTensor<int32_t> offsets = relative[square];
-    AscendC::DataCopyPad(values, tableGm, AscendC::DataCopyExtParams(1, t.relativeRows * t.heads * sizeof(float), 0, 0, 0),
+    AscendC::DataCopyPad(values, tableGm,
+                         AscendC::DataCopyExtParams(1, t.relativeRows * t.heads * sizeof(float), 0, 0, 0),
                          AscendC::DataCopyPadExtParams<float>(false, 0, 0, 0.0f));
     AscendC::DataCopyPad(relative, relativeGm, AscendC::DataCopyExtParams(1, square * sizeof(int32_t), 0, 0, 0),
                          AscendC::DataCopyPadExtParams<int32_t>(false, 0, 0, 0));
@@ -108,7 +111,8 @@ class VectorSide {
     AscendC::Muls(relative, relative, static_cast<int32_t>(t.heads * sizeof(float)), square);
     Barrier();
     const uint32_t sourceBlocks = t.paddedVolume / kFloats;
-    const AscendC::UnaryRepeatParams strides(kRowBlocks * t.heads, sourceBlocks, 8 * kRowBlocks * t.heads, 8 * sourceBlocks);
+    const uint32_t lineBlocks = kRowBlocks * t.heads;
+    const AscendC::UnaryRepeatParams strides(lineBlocks, sourceBlocks, 8 * lineBlocks, 8 * sourceBlocks);
     for (uint32_t h = 0; h < t.heads; ++h) {
       for (uint32_t b = 0; b < sourceBlocks; ++b) {
         RowSteps step(t.volume);
@@ -120,7 +124,8 @@ class VectorSide {
       }
     }
     Barrier();
-    AscendC::Gather(bias, values, offsets.template ReinterpretCast<uint32_t>(), static_cast<uint32_t>(0), t.volume * lineElements);
+    AscendC::Gather(bias, values, offsets.template ReinterpretCast<uint32_t>(), static_cast<uint32_t>(0),
+                    t.volume * lineElements);
     Barrier();
   }
 
@@ -134,7 +139,8 @@ class VectorSide {
       for (uint32_t h = 0; h < t.heads; ++h) {
         AscendC::DataCopyPad(kept[line * lineElements + h * kFractal],
                              dropoutGm[((cuboid * t.heads + h) * t.volume + query) * t.volume],
-                             AscendC::DataCopyExtParams(count, t.volume * sizeof(float), 0, kRowBlocks * t.heads - keptRow, 0),
+                             AscendC::DataCopyExtParams(count, t.volume * sizeof(float), 0,
+                                                        kRowBlocks * t.heads - keptRow, 0),
                              AscendC::DataCopyPadExtParams<float>(true, 0, keptRow * kFloats - t.volume, 0.0f));
       }
       line += count;
@@ -151,7 +157,8 @@ class VectorSide {
     return scores;
   }
 
-  __aicore__ inline void StoreWeights(uint32_t round, uint32_t array, const Lines& lines, const LocalTensor<float>& values) {
+  __aicore__ inline void StoreWeights(uint32_t round, uint32_t array, const Lines& lines,
+                                      const LocalTensor<float>& values) {
     LocalTensor<T> weights = weightsOut.template AllocTensor<T>();
     AscendC::Cast(weights, values, AscendC::RoundMode::CAST_RINT, lines.count * lineElements);
     weightsOut.EnQue(weights);
@@ -224,8 +231,8 @@ class VectorSide {
   }
 
   // Adds the bias to scores, or scores' gradients to its sums, cuboid by cuboid.
-  __aicore__ inline void AddBias(const LocalTensor<float>& ofCuboid, const LocalTensor<float>& ofLines, const Lines& lines,
-                                 bool toCuboid) {
+  __aicore__ inline void AddBias(const LocalTensor<float>& ofCuboid, const LocalTensor<float>& ofLines,
+                                 const Lines& lines, bool toCuboid) {
     for (uint32_t line = 0; line < lines.count;) {
       const uint32_t query = (lines.begin + line) % t.volume, count = Least(t.volume - query, lines.count - line);
       const LocalTensor<float> one = ofCuboid[query * lineElements], other = ofLines[line * lineElements];
@@ -261,10 +268,10 @@ class VectorSide {
   __aicore__ inline void StoreBiasSum() {
     biasSums.EnQue(biasSum);
     biasSum = biasSums.template DeQue<float>();
-    const uint32_t blocks = t.paddedVolume / kFloats;
+    const uint32_t between = kRowBlocks * t.heads - t.paddedVolume / kFloats;  // blocks of the other heads
     for (uint32_t h = 0; h < t.heads; ++h) {
       AscendC::DataCopyPad(partialGm[partialAt + h * t.volume * t.paddedVolume], biasSum[h * kFractal],
-                           AscendC::DataCopyExtParams(t.volume, t.paddedVolume * sizeof(float), kRowBlocks * t.heads - blocks, 0, 0));
+                           AscendC::DataCopyExtParams(t.volume, t.paddedVolume * sizeof(float), between, 0, 0));
     }
     biasSums.FreeTensor(biasSum);
   }
