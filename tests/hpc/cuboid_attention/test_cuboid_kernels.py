@@ -206,6 +206,18 @@ def test_a_level_0_call_stays_within_the_estimate_that_the_documentation_gives(
     assert last_report()["microseconds"] < gradient_most
 
 
+@pytest.mark.parametrize("with_dropout", [False, True])
+def test_rounds_take_the_place_of_earlier_ones(with_dropout):
+    """Wide heads leave L1 room for four cuboids, and one block computes six."""
+    geometry = cuboid_geometry(**GEOMETRIES["axial in width"])
+    call = random_call(geometry, 1, 8, 128, np.float16, with_dropout)
+    expected = attention(geometry, call.qkv, call.table, call.dropout)
+    assert error(forward(geometry, call, 2), expected) < TOLERANCE[np.float16]
+    assert last_report()["tiling_key"] == CUBE_KEY
+    check(geometry, random_call(geometry, 1, 4, 128, np.float16, with_dropout), 2)
+    assert last_report()["tiling_key"] == CUBE_KEY
+
+
 def test_a_pass_whose_sums_exceed_the_cube_core_takes_the_vector_cores():
     geometry = cuboid_geometry(**GEOMETRIES["axial in width"])
     call = random_call(geometry, 1, 8, 128, np.float16, False)
