@@ -75,10 +75,10 @@ def forward(geometry, call, cores):
     return out
 
 
-def gradient(geometry, call, cores):
+def gradient(geometry, call, cores, slices=None):
     volume, heads = geometry.volume, call.table.shape[1]
     dqkv = np.empty_like(call.qkv)
-    partial = np.empty((cores, heads, volume, padded_volume(volume)), np.float32)
+    partial = np.empty((slices or cores, heads, volume, padded_volume(volume)), np.float32)
     launch(
         "CuboidAttentionEmulatedGrad", [*operands(geometry, call, cores), call.dout, dqkv, partial]
     )
@@ -204,6 +204,16 @@ def test_a_level_0_call_stays_within_the_estimate_that_the_documentation_gives(
     assert report["microseconds"] < forward_most
     gradient(geometry, call, cores)
     assert last_report()["microseconds"] < gradient_most
+
+
+@pytest.mark.parametrize("cores", [ODD, EVEN])
+def test_slices_of_the_bias_gradient_without_a_core_are_zero(cores):
+    geometry = cuboid_geometry(**GEOMETRIES["axial in time"])
+    call = random_call(geometry, 1, 2, 64, np.float16, False)
+    for whole, more in zip(
+        gradient(geometry, call, cores), gradient(geometry, call, cores, 3 * cores), strict=True
+    ):
+        np.testing.assert_array_equal(more, whole)
 
 
 @pytest.mark.parametrize("with_dropout", [False, True])

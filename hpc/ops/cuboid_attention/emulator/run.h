@@ -54,7 +54,8 @@ inline std::size_t BytesOf(const native::Arguments& a, int i) {
 template <typename Kernel>
 int Run(const native::Arguments& a, bool gradient, int first_output, const Kernel& kernel) {
   try {
-    const cuboid_plan::Problem problem = ReadProblem(a);
+    cuboid_plan::Problem problem = ReadProblem(a);
+    if (gradient) problem.partials = static_cast<uint32_t>(a.Dim(8, 0));
     const int cores = a.At<std::int32_t>(5)[kCores];
     CuboidAttentionTiling tiling;
     if (const char* wrong = cuboid_plan::Plan(problem, cores, gradient, &tiling)) throw std::runtime_error(wrong);

@@ -1,7 +1,7 @@
 // Operator definition, shapes and tiling of the gradient. Not yet built against a toolkit.
 //
-// The number of cores is the first size of the output `partial`, which the caller chooses: a core adds
-// up into its own slice.
+// The first size of the output `partial`, which the caller chooses, is the largest number of cores: a core
+// adds up into its own slice, and slices without a core become 0.
 #include "cuboid_attention_host.h"
 
 namespace optiling {
@@ -9,9 +9,9 @@ namespace optiling {
 static ge::graphStatus TileCuboidAttentionGrad(gert::TilingContext* context) {
   const gert::Shape& partial = context->GetOutputShape(1)->GetStorageShape();
   const auto platform = platform_ascendc::PlatformAscendC(context->GetPlatformInfo());
-  const uint32_t cores = static_cast<uint32_t>(partial.GetDim(0));
-  if (cores == 0 || cores > platform.GetCoreNumAiv()) return ge::GRAPH_FAILED;
-  return cuboid_host::FillTiling(context, cores, true);
+  const uint32_t slices = static_cast<uint32_t>(partial.GetDim(0)), cores = platform.GetCoreNumAiv();
+  if (slices == 0) return ge::GRAPH_FAILED;
+  return cuboid_host::FillTiling(context, slices < cores ? slices : cores, true);
 }
 
 }  // namespace optiling

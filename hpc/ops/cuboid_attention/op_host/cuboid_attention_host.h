@@ -43,6 +43,7 @@ inline bool ReadProblem(gert::TilingContext* context, cuboid_plan::Problem* p) {
 inline ge::graphStatus FillTiling(gert::TilingContext* context, uint32_t cores, bool gradient) {
   cuboid_plan::Problem problem{};
   if (!ReadProblem(context, &problem)) return ge::GRAPH_FAILED;
+  if (gradient) problem.partials = context->GetOutputShape(1)->GetStorageShape().GetDim(0);
   auto* tiling = context->GetTilingData<CuboidAttentionTiling>();
   if (tiling == nullptr || cuboid_plan::Plan(problem, cores, gradient, tiling) != nullptr) return ge::GRAPH_FAILED;
   context->SetTilingKey(tiling->key);

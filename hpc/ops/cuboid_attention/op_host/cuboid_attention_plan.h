@@ -26,6 +26,7 @@ struct Problem {
   uint32_t elementBytes;  // 2 or 4
   bool hasMask, hasDropout;
   float scale;
+  uint32_t partials;  // slices of the gradient's second output
 };
 
 inline uint32_t RoundUp(uint32_t value, uint32_t multiple) { return (value + multiple - 1) / multiple * multiple; }
@@ -160,6 +161,7 @@ inline const char* Plan(const Problem& p, uint32_t cores, bool gradient, CuboidA
   t.hasMask = p.hasMask;
   t.hasDropout = p.hasDropout;
   t.scale = p.scale;
+  t.partials = p.partials;
 
   CuboidAttentionTiling withCube = t;
   if (PlanCube(p, cores, gradient, cuboids, &withCube)) {

@@ -1,8 +1,8 @@
 // Gradient of cuboid self-attention on Ascend 910B. Not yet run on silicon.
 //
 // Probabilities are computed again from q and k: reading them costs more than the arithmetic. dqkv has
-// the layout of qkv. Each core adds up its own share of the scores' gradient, partial [cores, heads, L,
-// Lp]; the caller sums the cores and the pairs of equal relative position in a fixed order, so the
+// the layout of qkv. Each core adds up its own share of the scores' gradient, partial [slices, heads, L,
+// Lp], and slices without a core become 0; the caller sums the cores and the pairs of equal relative position in a fixed order, so the
 // gradient of the bias does not depend on which core was first.
 #include "cuboid_attention_block.h"
 #include "cuboid_attention_scores.h"
@@ -26,7 +26,7 @@ class Gradient : public Scores<T, 4> {
     const uint64_t cells = uint64_t(t.batch) * t.grid[0] * t.grid[1] * t.grid[2];
     Base::doutGm.SetGlobalBuffer((__gm__ T*)dout, cells * t.heads * t.width);
     dqkvGm.SetGlobalBuffer((__gm__ T*)dqkv, cells * 3 * t.heads * t.width);
-    partialGm.SetGlobalBuffer((__gm__ float*)partial, AscendC::GetBlockNum() * t.heads * square);
+    partialGm.SetGlobalBuffer((__gm__ float*)partial, uint64_t(t.partials) * t.heads * square);
     const uint32_t pairs = t.headsOfTile * t.rowsOfPass * t.paddedVolume;
     if constexpr (Base::kNarrow) {
       pipe->InitBuffer(outputs, t.loadAhead ? 3 : 1, partElements * sizeof(T));
@@ -49,9 +49,7 @@ class Gradient : public Scores<T, 4> {
     for (uint32_t group = 0; group < groups; ++group) {
       const uint32_t begin = first > group * perGroup ? first : group * perGroup;
       const uint32_t end = Least(last, (group + 1) * perGroup);
-      biasSum = biasSums.template AllocTensor<float>();
-      AscendC::Duplicate(biasSum, 0.0f, t.headsOfTile * square);
-      Barrier();
+      ClearBiasSum();
       if (begin < end) {
         Base::LoadBias(group);
         for (uint32_t index = begin; index < end; ++index) {
@@ -63,15 +61,28 @@ class Gradient : public Scores<T, 4> {
           Compute(tile, rows);
         }
       }
-      StoreBiasSum(group);
+      StoreBiasSum(AscendC::GetBlockIdx(), group);
+    }
+    for (uint32_t slice = AscendC::GetBlockIdx() + AscendC::GetBlockNum(); slice < t.partials;
+         slice += AscendC::GetBlockNum()) {
+      for (uint32_t group = 0; group < groups; ++group) {
+        ClearBiasSum();
+        StoreBiasSum(slice, group);
+      }
     }
   }
 
  private:
-  __aicore__ inline void StoreBiasSum(uint32_t group) {
+  __aicore__ inline void ClearBiasSum() {
+    biasSum = biasSums.template AllocTensor<float>();
+    AscendC::Duplicate(biasSum, 0.0f, t.headsOfTile * square);
+    Barrier();
+  }
+
+  __aicore__ inline void StoreBiasSum(uint32_t slice, uint32_t group) {
     biasSums.EnQue(biasSum);
     biasSum = biasSums.template DeQue<float>();
-    const uint64_t to = (AscendC::GetBlockIdx() * t.heads + group * t.headsOfTile) * square;
+    const uint64_t to = (uint64_t(slice) * t.heads + group * t.headsOfTile) * square;
     AscendC::DataCopyPad(partialGm[to], biasSum,
                          AscendC::DataCopyExtParams(1, t.headsOfTile * square * sizeof(float), 0, 0, 0));
     biasSums.FreeTensor(biasSum);

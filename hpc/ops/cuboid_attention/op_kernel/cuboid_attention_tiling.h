@@ -31,6 +31,7 @@ struct CuboidAttentionTiling {
   uint32_t loadAhead;        // whether the next tile is loaded while one is computed
   uint32_t cuboidsOfRound;   // that a cube core multiplies before the vector cores go on (key 2)
   uint32_t slotElements;     // of an array of a round in the workspace, whole lines of the cache (key 2)
+  uint32_t partials;         // slices of the bias's gradient; those that no vector core has become 0
   uint32_t hasMask;
   uint32_t hasDropout;
   float scale;               // of q

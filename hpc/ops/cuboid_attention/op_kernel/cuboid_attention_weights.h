@@ -63,13 +63,10 @@ class VectorSide {
       tpipe->InitBuffer(dropouts, 1, elements * sizeof(float));
     }
     if constexpr (kGradient) {
-      const uint64_t ofCore = uint64_t(t.heads) * t.volume * t.paddedVolume;
-      partialGm.SetGlobalBuffer((__gm__ float*)partial, AscendC::GetBlockNum() * kVectorCores * ofCore);
-      partialAt = core * ofCore;
+      partialGm.SetGlobalBuffer((__gm__ float*)partial, uint64_t(t.partials) * t.heads * t.volume * t.paddedVolume);
       tpipe->InitBuffer(productBuffer, elements * sizeof(float));
       tpipe->InitBuffer(biasSums, 1, square * sizeof(float));
-      biasSum = biasSums.template AllocTensor<float>();
-      AscendC::Duplicate(biasSum, 0.0f, square);
+      ClearBiasSum();
     }
     Barrier();
   }
@@ -86,7 +83,14 @@ class VectorSide {
       if (lines.count > 0) Compute(round, lines);
       AscendC::CrossCoreSetFlag<2, PIPE_MTE3>(kWeightsReady);
     }
-    if constexpr (kGradient) StoreBiasSum();
+    if constexpr (kGradient) {
+      const uint32_t core = AscendC::GetBlockIdx(), cores = AscendC::GetBlockNum() * kVectorCores;
+      StoreBiasSum(core);
+      for (uint32_t slice = core + cores; slice < t.partials; slice += cores) {
+        ClearBiasSum();
+        StoreBiasSum(slice);
+      }
+    }
   }
 
  private:
@@ -264,13 +268,19 @@ class VectorSide {
     ApplyToRows<RowOperation::kMultiply>(p, folded, rows, kRowBlocks, kRowBlocks, 1);
   }
 
-  // partial [cores][heads][L][Lp]
-  __aicore__ inline void StoreBiasSum() {
+  __aicore__ inline void ClearBiasSum() {
+    biasSum = biasSums.template AllocTensor<float>();
+    AscendC::Duplicate(biasSum, 0.0f, t.volume * lineElements);
+    Barrier();
+  }
+
+  // partial [slices][heads][L][Lp]
+  __aicore__ inline void StoreBiasSum(uint32_t slice) {
     biasSums.EnQue(biasSum);
     biasSum = biasSums.template DeQue<float>();
     const uint32_t between = kRowBlocks * t.heads - t.paddedVolume / kFloats;  // blocks of the other heads
     for (uint32_t h = 0; h < t.heads; ++h) {
-      AscendC::DataCopyPad(partialGm[partialAt + h * t.volume * t.paddedVolume], biasSum[h * kFractal],
+      AscendC::DataCopyPad(partialGm[(uint64_t(slice) * t.heads + h) * t.volume * t.paddedVolume], biasSum[h * kFractal],
                            AscendC::DataCopyExtParams(t.volume, t.paddedVolume * sizeof(float), between, 0, 0));
     }
     biasSums.FreeTensor(biasSum);
@@ -287,7 +297,6 @@ class VectorSide {
   TQue<TPosition::VECOUT, 1> weightsOut, biasSums;
   TBuf<TPosition::VECCALC> biasBuffer, tableBuffer, foldedBuffer, rowBuffer, productBuffer;
   LocalTensor<float> bias, folded, rowValues, ones, biasSum;
-  uint64_t partialAt = 0;
   uint32_t member = 0;
   uint32_t lineElements = 0;  // scores of a query, 16 a head
   uint32_t keptRow = 0;       // blocks of a row of dropout factors
