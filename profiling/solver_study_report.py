@@ -241,7 +241,7 @@ def picture(study: dict[str, Any]) -> Figure:
         axis.axhline(level, color="0.3", linestyle="--", linewidth=0.9, label=label)
         axis.set(xscale="log", xlabel="network calls")
         axis.set_title(title, fontsize=9)
-        _ticks(axis, sorted({row["network_calls"] for row in rows}))
+        _ticks(axis, sorted({row["steps"] for row in rows}))
     axes[len(panels) - 1].set_yscale("log")
     axes[1].legend(fontsize=7)
     _draw_spectra(axes[len(panels)], study)
