@@ -21,6 +21,7 @@ from mindspore import Parameter, Tensor, nn, ops
 
 from hpc.errors import UserError
 from hpc.ops.initialization import GeneratorOf, bias_values, weight_values
+from hpc.ops.padding import pad_with_zeros
 
 Padding4 = tuple[int, int, int, int]
 
@@ -168,11 +169,9 @@ class Conv2d(_Convolution):
         out_w = (width + left + right - k) // s + 1
         # Rows and columns become (block, phase), so that a strided tap is a plain slice of blocks.
         blocks_h, blocks_w = out_h + (k - 1) // s, out_w + (k - 1) // s
-        grown = ops.pad(
-            x,
-            (0, 0, left, max(0, blocks_w * s - width - left), top,
-             max(0, blocks_h * s - height - top)),
-        )  # fmt: skip
+        below = max(0, blocks_h * s - height - top)
+        beside = max(0, blocks_w * s - width - left)
+        grown = pad_with_zeros(x, ((0, 0), (top, below), (left, beside), (0, 0)))
         grown = grown[:, : blocks_h * s, : blocks_w * s]
         blocks = grown.reshape(frames, blocks_h, s, blocks_w, s, self.in_channels)
         taps = ()
@@ -241,7 +240,8 @@ class Conv3d(_Convolution):
         batch, time, height, width, _ = x.shape
         k = self.kernel_size
         margin = k // 2
-        grown = ops.pad(x, (0, 0, margin, margin, margin, margin, margin, margin))
+        around = (margin, margin)
+        grown = pad_with_zeros(x, ((0, 0), around, around, around, (0, 0)))
         taps = ()
         for j in range(k):
             taps = (*taps, grown[:, :, :, j : j + width])

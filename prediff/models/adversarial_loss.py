@@ -12,6 +12,7 @@ stands for the discriminator in the backward pass: it is run forward and backwar
 
 from mindspore import nn, ops
 
+from hpc.ops.padding import pad_with_zeros
 from prediff.models.autoencoder import Autoencoder
 from prediff.models.discriminator import PatchDiscriminator
 from prediff.models.reconstruction_loss import kl_divergence
@@ -45,7 +46,7 @@ class LastWeightGradient(nn.Cell):
     def construct(self, read, gradients):
         _, height, width, features = read.shape
         columns = gradients.reshape(-1, gradients.shape[-1])
-        grown = ops.pad(read, (0, 0, 1, 1, 1, 1))
+        grown = pad_with_zeros(read, ((0, 0), (1, 1), (1, 1), (0, 0)))
         taps = [
             self.product(
                 grown[:, t // 3 : t // 3 + height, t % 3 : t % 3 + width].reshape(-1, features),

@@ -20,6 +20,7 @@ from hpc.ops.cuboid_attention.geometry import Axes, nearest_source
 from hpc.ops.dropout import KeyedDropout
 from hpc.ops.linear import Linear
 from hpc.ops.normalization import GroupNorm, LayerNorm
+from hpc.ops.padding import pad_with_zeros
 from prediff.models.cuboid import CuboidSelfAttention, attention_pattern
 
 GROUPS = 32
@@ -219,7 +220,7 @@ class PatchMerging(nn.Cell):
     def construct(self, x):
         batch, time, height, width, channels = x.shape
         if height % 2 or width % 2:
-            x = ops.pad(x, (0, 0, 0, width % 2, 0, height % 2))
+            x = pad_with_zeros(x, ((0, 0), (0, 0), (0, height % 2), (0, width % 2), (0, 0)))
         height, width = (height + 1) // 2, (width + 1) // 2
         x = x.reshape(batch * time, height, 2, width, 2, channels).transpose(0, 1, 3, 2, 4, 5)
         x = self.norm(x.reshape(batch, time, height, width, 4 * channels))

@@ -25,6 +25,7 @@ from hpc.ops.dropout import KeyedDropout
 from hpc.ops.initialization import GeneratorOf, initialize, table_values
 from hpc.ops.linear import Linear
 from hpc.ops.normalization import LayerNorm
+from hpc.ops.padding import pad_with_zeros
 from hpc.ops.precision import check_compute_dtype
 from prediff.models.attention_patterns import AttentionPattern, attention_pattern
 from prediff.models.global_vectors import GlobalVectorAttention
@@ -148,6 +149,7 @@ class CuboidSelfAttention(nn.Cell):
         )
         self.data, self.margins, self.padded = geometry.data, geometry.margins, geometry.grid
         self.has_padding = any(geometry.margins)
+        self.growth = ((0, 0), *((0, margin) for margin in geometry.margins), (0, 0))
         self.resize = geometry.padding == "nearest"
         self.weights_shape = (geometry.cuboids, self.num_heads, geometry.volume)
         if self.has_padding and self.resize:
@@ -189,7 +191,7 @@ class CuboidSelfAttention(nn.Cell):
                 if self.margins[axis]:
                     x = ops.gather(x, self.grow_index[axis], axis + 1)
         elif self.has_padding:
-            x = ops.pad(x, (0, 0, 0, self.margins[2], 0, self.margins[1], 0, self.margins[0]))
+            x = pad_with_zeros(x, self.growth)
         return x
 
     def _shrink(self, x):

@@ -15,6 +15,7 @@ from hpc.ops.activation import silu
 from hpc.ops.cuboid_attention.geometry import Axes
 from hpc.ops.initialization import GeneratorOf, table_values
 from hpc.ops.linear import Linear
+from hpc.ops.padding import pad_with_zeros
 
 MAX_PERIOD = 10_000.0
 
@@ -65,7 +66,7 @@ class TimestepEmbedding(nn.Cell):
     def construct(self, step):
         angles = step.astype(ms.float32).expand_dims(1) * self.frequencies
         waves = ops.concat((ops.cos(angles), ops.sin(angles)), 1)
-        return ops.pad(waves, (0, 1)) if self.is_odd else waves
+        return pad_with_zeros(waves, ((0, 0), (0, 1))) if self.is_odd else waves
 
 
 class TimeEmbedding(nn.Cell):

@@ -156,6 +156,42 @@ def test_levels_on_odd_frames_use_all_inputs_and_all_parameters(options):
     assert not [name for name in unused if not name.startswith(last)]
 
 
+class Gradients(nn.Cell):
+    """Gradients of the sum of squares of a network's output."""
+
+    def __init__(self, network):
+        super().__init__()
+        self.network = network
+        self.run = ops.grad(self.objective, None, ms.ParameterTuple(network.trainable_params()))
+
+    def objective(self, noisy, step, condition):
+        return self.network(noisy, step, condition).square().sum()
+
+    def construct(self, noisy, step, condition):
+        return self.run(noisy, step, condition)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"pattern": "video_swin_2x2", "padding": "zeros"},
+        {"pattern": "video_swin_2x2", "padding": "nearest"},
+    ],
+)
+def test_a_graph_that_runs_again_has_the_gradients_of_the_first_time(options):
+    network = perturbed(EarthformerUNet(**{**TINY, **options}))
+    gradients = Gradients(network)
+    ms.set_context(mode=ms.GRAPH_MODE)
+    try:
+        runs = [[g.asnumpy() for g in gradients(*tiny_inputs())] for _ in range(3)]
+    finally:
+        ms.set_context(mode=ms.PYNATIVE_MODE)
+    for again in runs[1:]:
+        for parameter, a, b in zip(network.trainable_params(), runs[0], again, strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5, err_msg=parameter.name)
+
+
 def test_blocks_run_one_by_one_give_the_whole():
     """The cut that the pipeline makes: entry, blocks in order, skips by level, exit."""
     network = perturbed(EarthformerUNet(**TINY))
