@@ -28,12 +28,13 @@ class StopRequest:
     second SIGINT raises KeyboardInterrupt at once.
 
     A stop file counts when it was touched after this process was started. An older one is left over
-    from a run before: it is ignored and, by the rank that owns the file, removed here.
+    from a run before: it is ignored and, by the rank that leads, removed here.
 
     Args:
         stop_file: a path that someone may create; None for none.
-        max_seconds: ask to stop when the process is this old; None for no limit.
-        owns_file: whether this rank removes the file, when it is stale and when it was obeyed.
+        max_seconds: ask to stop when the leading process is this old; None for no limit.
+        leads: whether this rank's clock decides for all when the time is over, and whether it
+            removes the file, when it is stale and when it was obeyed.
         clock: seconds since 1970.
     """
 
@@ -42,19 +43,19 @@ class StopRequest:
         *,
         stop_file: Path | None,
         max_seconds: float | None,
-        owns_file: bool,
+        leads: bool,
         clock: Callable[[], float] = time.time,
     ):
-        self._file, self._owns_file, self._clock = stop_file, owns_file, clock
+        self._file, self._leads, self._clock = stop_file, leads, clock
         started = psutil.Process().create_time()
-        self._deadline = None if max_seconds is None else started + max_seconds
+        self._deadline = started + max_seconds if leads and max_seconds is not None else None
         self._signal: int | None = None
         self._previous: dict[int, Any] = {}
         self._stale: int | None = None
         touched = self._touched()
         if stop_file is not None and touched is not None and touched < started * 1e9:
             self._stale = touched
-            if owns_file:
+            if leads:
                 stop_file.unlink(missing_ok=True)
                 logger.info("removed the stop file %s of an earlier run", stop_file)
 
@@ -71,7 +72,7 @@ class StopRequest:
 
     def obeyed(self) -> None:
         """Remove the stop file, once the checkpoint is saved."""
-        if self._file is not None and self._owns_file:
+        if self._file is not None and self._leads:
             self._file.unlink(missing_ok=True)
 
     def __enter__(self) -> "StopRequest":

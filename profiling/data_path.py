@@ -109,7 +109,7 @@ def run_links(folder: RunFolder, config_file: Path | None, *, seconds: float) ->
 
         found.extend(measure_links(make, read, seconds=seconds))
 
-    stop = StopRequest(stop_file=folder.stop_file, max_seconds=None, owns_file=False)
+    stop = StopRequest(stop_file=folder.stop_file, max_seconds=None, leads=False)
     with start_runtime() as runtime, stop:
         train_diffusion(folder, config, runtime, stop=stop, drive=drive)
     return found

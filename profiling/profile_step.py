@@ -101,7 +101,7 @@ def profile_stage(
         stage = made_up_stage(name, config, mesh=mesh, runtime=runtime)
         drive(None, config, runtime, mesh, stage)
     else:
-        with StopRequest(stop_file=run.stop_file, max_seconds=None, owns_file=False) as stop:
+        with StopRequest(stop_file=run.stop_file, max_seconds=None, leads=False) as stop:
             TRAINERS[name](run, config, runtime, stop=stop, drive=drive)
     ((stage, mesh, ranks),) = found
     if not runtime.is_first:

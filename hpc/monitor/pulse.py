@@ -4,12 +4,16 @@ A thread that only shows that the process lives would beat on in a rank that wai
 another one, and would stop while a compiler holds Python's lock for minutes. So the training loop
 itself gives the sign. Before a step it promises the next sign within some seconds; before anything
 of unknown length (compilation, validation, writing a checkpoint) it promises nothing.
+
+The launcher counts those seconds on its own clock, from when it sees the sign: it would take a host
+whose clock is behind for one that hangs.
 """
 
 import json
 import os
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
@@ -27,11 +31,11 @@ class Pulse:
     Args:
         folder: of the ranks' logs; None without a launcher that looks.
         rank: whose signs.
-        clock: seconds since 1970.
+        clock: seconds, of this host alone.
     """
 
     def __init__(
-        self, folder: Path | None, *, rank: int, clock: Callable[[], float] = time.time
+        self, folder: Path | None, *, rank: int, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._file = None if folder is None else _pulse_file(folder, rank)
         self._clock = clock
@@ -44,35 +48,36 @@ class Pulse:
         if self._last is not None:
             self._longest = max(self._longest, now - self._last)
         self._last = now
-        self._write(number, now + max(SHORTEST_PROMISE, STEPS_A_PROMISE * self._longest))
+        self._write(number, max(SHORTEST_PROMISE, STEPS_A_PROMISE * self._longest))
 
     def pause(self, number: int) -> None:
         """Something of unknown length begins before step `number`."""
         self._last = None
         self._write(number, None)
 
-    def _write(self, step: int, due: float | None) -> None:
+    def _write(self, step: int, within: float | None) -> None:
         if self._file is None:
             return
         partial = self._file.with_suffix(".partial")
-        partial.write_text(json.dumps({"step": step, "due": due}))
+        partial.write_text(json.dumps({"step": step, "within": within}))
         os.replace(partial, self._file)
 
 
 class PulseWatch:
-    """Finds the rank of this host that will not go on.
+    """Finds the rank that will not go on.
 
     Args:
         log_dir: folder of the ranks' logs and signs.
         ranks: how many there are.
-        clock: seconds since 1970.
+        clock: seconds, of this host alone.
     """
 
     def __init__(
-        self, log_dir: Path, *, ranks: int, clock: Callable[[], float] = time.time
+        self, log_dir: Path, *, ranks: int, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._log_dir, self._ranks, self._clock = log_dir, ranks, clock
         self._suspended: dict[int, float] = {}
+        self._seen: dict[int, tuple[_Sign, float]] = {}
 
     def stuck_rank(self) -> tuple[int, str] | None:
         """Return a rank that is stuck, and how; None if all go on.
@@ -86,13 +91,22 @@ class PulseWatch:
                 self._suspended.pop(rank, None)
             elif now - self._suspended.setdefault(rank, now) > SUSPENDED_SECONDS:
                 return rank, f"has been suspended (SIGSTOP) for {SUSPENDED_SECONDS:.0f} s"
-        pulses = {rank: _read(self._log_dir, rank) for rank in range(self._ranks)}
+        pulses = {rank: self._newest(rank, now) for rank in range(self._ranks)}
         dues = [due for _, due in pulses.values() if due is not None]
         if len(dues) < self._ranks or now <= min(dues):
             return None
         # Whoever waits for the others began its step before they began theirs, and is late first.
         step, rank = min((step, rank) for rank, (step, _) in pulses.items())
         return rank, f"hangs in step {step}, {now - min(dues):.0f} s after the next was due"
+
+    def _newest(self, rank: int, now: float) -> tuple[int, float | None]:
+        """Return a rank's step, and when its next sign is due."""
+        sign = _read(self._log_dir, rank)
+        if sign is None:
+            return 0, None
+        if rank not in self._seen or self._seen[rank][0] != sign:
+            self._seen[rank] = (sign, now)
+        return sign.step, None if sign.within is None else self._seen[rank][1] + sign.within
 
 
 def remove_pulses(log_dir: Path) -> None:
@@ -105,12 +119,20 @@ def _pulse_file(folder: Path, rank: int) -> Path:
     return folder / f"rank_{rank}.pulse"
 
 
-def _read(log_dir: Path, rank: int) -> tuple[int, float | None]:
+@dataclass(frozen=True)
+class _Sign:
+    step: int
+    within: float | None
+    written: int
+    """The file's time, which only tells one sign from the next."""
+
+
+def _read(log_dir: Path, rank: int) -> _Sign | None:
     try:
-        sign = json.loads(_pulse_file(log_dir, rank).read_text())
+        with _pulse_file(log_dir, rank).open() as file:
+            return _Sign(**json.load(file), written=os.fstat(file.fileno()).st_mtime_ns)
     except FileNotFoundError:
-        return 0, None
-    return sign["step"], sign["due"]
+        return None
 
 
 def _is_suspended(log_dir: Path, rank: int) -> bool:

@@ -177,7 +177,7 @@ def work(
     with (
         runtime,
         StopRequest(
-            stop_file=folder.stop_file, max_seconds=seconds, owns_file=runtime.is_first
+            stop_file=folder.stop_file, max_seconds=seconds, leads=runtime.is_first
         ) as stop,
     ):
         run_stages(folder, config, runtime, stop, names=names)

@@ -1,6 +1,7 @@
 """All stages in order; each is left out when what it makes is there already."""
 
 import json
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from time import perf_counter
@@ -9,6 +10,7 @@ from rich.console import Console
 
 from hpc.checkpoint.format import read_state
 from hpc.checkpoint.store import find_latest
+from hpc.clocks import clock_warning
 from hpc.errors import UserError
 from hpc.latents.mpi import started_ranks
 from hpc.latents.writer import BuildProgress
@@ -33,6 +35,8 @@ from prediff.stages.train_diffusion import train_diffusion
 from prediff.verification.headline import skill_table
 
 Say = Callable[[str], None]
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -97,6 +101,9 @@ def run_stages(
     runtime.require_same("the software", software())
     differing = differing_keys(Config(), config, tuple(Config.model_fields))
     runtime.require_same("the configuration (beside its defaults)", differing)
+    warning = clock_warning(runtime)
+    if warning:
+        logger.warning("warning: %s", warning)
     for stage in STAGES:
         if not (stage.is_wanted(config) if names is None else stage.name in names):
             continue

@@ -25,7 +25,8 @@ def pulses(tmp_path, clock):
 
 @pytest.fixture
 def watch(tmp_path, clock):
-    return PulseWatch(tmp_path, ranks=2, clock=clock)
+    """On a host whose clock is a day ahead."""
+    return PulseWatch(tmp_path, ranks=2, clock=lambda: clock() + 86400)
 
 
 def test_ranks_that_have_not_begun_to_step_may_take_any_time(watch, pulses, clock):
@@ -38,6 +39,7 @@ def test_ranks_that_have_not_begun_to_step_may_take_any_time(watch, pulses, cloc
 def test_the_rank_that_is_behind_is_the_one_that_hangs(watch, pulses, clock):
     pulses[1].step(7)
     pulses[0].step(8)
+    assert watch.stuck_rank() is None
     clock.now += SHORTEST_PROMISE - 1
     assert watch.stuck_rank() is None
     clock.now += 2
@@ -50,6 +52,7 @@ def test_ten_usual_steps_are_waited_for(watch, pulses, clock):
     for number in range(3):
         for one in pulses:
             one.step(number)
+        assert watch.stuck_rank() is None
         clock.now += 30
     clock.now += 200
     assert watch.stuck_rank() is None
@@ -71,6 +74,7 @@ def test_a_pause_is_no_step_when_steps_are_timed(tmp_path, watch, pulses, clock)
     clock.now += 5000
     for one in pulses:
         one.step(1)
+    assert watch.stuck_rank() is None
     clock.now += SHORTEST_PROMISE + 1
     assert watch.stuck_rank() is not None
 
@@ -89,6 +93,7 @@ def test_a_suspended_rank_is_found_whatever_it_was_doing(tmp_path, watch, monkey
 def test_signs_of_an_earlier_job_are_forgotten(tmp_path, watch, pulses, clock):
     for one in pulses:
         one.step(3)
+    assert watch.stuck_rank() is None
     remove_pulses(tmp_path)
     clock.now += 10_000
     assert watch.stuck_rank() is None

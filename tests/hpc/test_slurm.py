@@ -52,7 +52,7 @@ from hpc.monitor.rank_log import redirect_to_rank_log
 from hpc.stop import StopRequest
 
 redirect_to_rank_log(Path("log"), 0)
-with StopRequest(stop_file=Path("stop"), max_seconds=None, owns_file=True) as stop:
+with StopRequest(stop_file=Path("stop"), max_seconds=None, leads=True) as stop:
     print("started", flush=True)
     if sys.argv[1] == "dies":
         os.kill(os.getpid(), signal.SIGKILL)

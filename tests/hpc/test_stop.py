@@ -8,7 +8,7 @@ from hpc.stop import STOPPED_EXIT_CODE, StopRequest
 
 
 def request(stop_file=None, **options) -> StopRequest:
-    return StopRequest(**{"max_seconds": None, "owns_file": True, **options}, stop_file=stop_file)
+    return StopRequest(**{"max_seconds": None, "leads": True, **options}, stop_file=stop_file)
 
 
 def test_nothing_asked_is_no_reason(tmp_path):
@@ -49,18 +49,18 @@ def test_a_stop_file_touched_while_the_process_started_counts(tmp_path):
     assert request(file).reason() == f"stop file {file}"
 
 
-@pytest.mark.parametrize("owns_file", [True, False])
-def test_a_stop_file_of_an_earlier_run_is_ignored_and_its_owner_removes_it(tmp_path, owns_file):
+@pytest.mark.parametrize("leads", [True, False])
+def test_a_stop_file_of_an_earlier_run_is_ignored_and_the_leader_removes_it(tmp_path, leads):
     file = tmp_path / "stop"
     file.touch()
     os.utime(file, (1e9, 1e9))
-    stop = request(file, owns_file=owns_file)
-    assert file.exists() != owns_file
+    stop = request(file, leads=leads)
+    assert file.exists() != leads
     assert stop.reason() is None
     file.touch()
     assert stop.reason() is not None
     stop.obeyed()
-    assert file.exists() != owns_file
+    assert file.exists() != leads
 
 
 def test_the_time_limit_counts_from_the_start_of_the_process():
@@ -68,6 +68,10 @@ def test_the_time_limit_counts_from_the_start_of_the_process():
     assert request(max_seconds=0).reason() == "time limit"
     later = request(max_seconds=1e6, clock=lambda: time.time() + 1e6 + 1)
     assert later.reason() == "time limit"
+
+
+def test_the_time_is_over_for_all_ranks_when_it_is_for_the_leader():
+    assert request(max_seconds=0, leads=False).reason() is None
 
 
 def test_the_exit_code_is_the_one_that_is_documented():
