@@ -10,6 +10,7 @@ had to compile, MindSpore 2.8 compiles (and keeps) all later ones too.
 """
 
 import atexit
+import contextlib
 import hashlib
 import logging
 import os
@@ -26,7 +27,8 @@ from mindspore import Tensor, nn
 from hpc.graph_key import UnknownConstant, graph_key
 from hpc.runtime import Runtime
 
-KEPT_GRAPHS = 32
+KEPT_BYTES = 2 << 30
+"""Of all graphs, 1 to 5 MB each for the tiny model; every stage of a pipeline has its own."""
 
 Compiler = Callable[..., object]
 """``(cell, *inputs)`` -> the Cell is ready to run on such inputs."""
@@ -50,6 +52,8 @@ class CompileCache:
         self.packages = tuple(packages)
         self.folder.mkdir(parents=True, exist_ok=True)
         self._ready: dict[tuple[Any, ...], nn.Cell] = {}
+        if runtime.is_first:  # long before it comes to the first graph, and the others with it
+            _forget_unused(self.folder)
 
     def compile(self, cell: nn.Cell, *inputs: Tensor) -> bool:
         """Compile a Cell for inputs of these shapes and dtypes, without running it.
@@ -76,8 +80,6 @@ class CompileCache:
         self.runtime.barrier()
         if not leads:
             loaded = scratch.compile(cell, inputs, self.folder / key)
-        if self.runtime.is_first:
-            _forget_old(self.folder)
         return loaded
 
     def _key(self, cell: nn.Cell, inputs: Iterable[Tensor]) -> str | None:
@@ -114,6 +116,8 @@ class _Scratch:
                 target.unlink(missing_ok=True)
                 shutil.copyfile(stored / name, target)
                 target.chmod(0o600)
+            with contextlib.suppress(OSError):  # a graph less used than it was
+                os.utime(stored)
         before = _written(graph)
         ms.set_context(enable_compile_cache=True, compile_cache_path=str(self.folder))
         try:
@@ -173,7 +177,12 @@ def _digest(folder: Path) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def _forget_old(folder: Path) -> None:
-    graphs = sorted((p for p in folder.iterdir() if p.is_dir()), key=lambda p: p.stat().st_mtime)
-    for graph in graphs[:-KEPT_GRAPHS]:
-        shutil.rmtree(graph, ignore_errors=True)
+def _forget_unused(folder: Path) -> None:
+    """Remove the graphs that have not been used for longest, down to `KEPT_BYTES`."""
+    with contextlib.suppress(FileNotFoundError):  # another job forgets as well
+        graphs = [path for path in folder.iterdir() if path.is_dir()]
+        kept = 0
+        for graph in sorted(graphs, key=lambda path: path.stat().st_mtime, reverse=True):
+            kept += sum(file.stat().st_size for file in graph.iterdir())
+            if kept > KEPT_BYTES:
+                shutil.rmtree(graph, ignore_errors=True)

@@ -6,6 +6,7 @@ import pickle
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import mindspore as ms
@@ -101,11 +102,11 @@ class Runtime:
 
     def data_group(self, mesh: Mesh) -> str | None:
         """Return the group that averages this rank's gradients, or None if it is alone."""
-        return self._group("data", mesh.data_group(self.place.rank))
+        return self.make_group("data", mesh.data_group(self.place.rank))
 
     def pipeline_group(self, mesh: Mesh) -> str | None:
         """Return the group of this rank's pipeline, or None if it has one stage."""
-        return self._group("pipeline", mesh.pipeline_group(self.place.rank))
+        return self.make_group("pipeline", mesh.pipeline_group(self.place.rank))
 
     def data_pairs(self, mesh: Mesh) -> tuple[str, ...]:
         """Return this rank's groups with the data ranks at distance 1, 2, 4, ...
@@ -119,17 +120,30 @@ class Runtime:
         groups = []
         for distance in (1 << bit for bit in range(len(ranks).bit_length() - 1)):
             pair = sorted((ranks[own], ranks[own ^ distance]))
-            group = self._group("pair", pair)
+            group = self.make_group("pair", pair)
             assert group is not None
             groups.append(group)
         return tuple(groups)
 
-    def _group(self, axis: str, ranks: Sequence[int]) -> str | None:
+    def make_group(self, axis: str, ranks: Sequence[int]) -> str | None:
+        """Return a group of some ranks, which all call this, or None for one rank.
+
+        The groups that divide an axis have one name on the CPU, so that their graphs are one graph,
+        which only one rank compiles. For NPUs each has a name of its own: whether HCCL would keep
+        them apart is not known.
+
+        Args:
+            axis: of the mesh, or what else tells groups apart that share a rank.
+            ranks: in order.
+        """
         if len(ranks) == 1:
             return None
         if len(ranks) == self.place.size:
             return self.world_group
-        name = f"{axis}_{'_'.join(map(str, ranks))}"
+        told = (
+            [after - before for before, after in pairwise(ranks)] if self.device == "CPU" else ranks
+        )
+        name = f"{axis}_{'_'.join(map(str, told))}"
         communication.create_group(name, list(ranks))
         return name
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import numpy as np
-from mindspore import Tensor, communication, nn
+from mindspore import Tensor, nn
 
 from hpc.compile_cache import Compiler
 from hpc.gather import gather_arrays, gather_in_group
@@ -282,16 +282,12 @@ def _holder_groups(
     holders: Sequence[tuple[int, ...]], *, ranks: Sequence[int], runtime: Runtime
 ) -> tuple[str | None, ...]:
     """Return the group of each bucket's holders; ranks make common groups in the same order."""
-    names: dict[tuple[int, ...], str | None] = {}
-    for stages in sorted(set(holders)):
-        members = [ranks[stage] for stage in stages]
-        if len(members) == 1:
-            names[stages] = None
-        elif len(members) == runtime.place.size:
-            names[stages] = runtime.world_group
-        else:
-            names[stages] = "tied_" + "_".join(map(str, members))
-            communication.create_group(names[stages], members)
+    names = {
+        stages: runtime.make_group(
+            f"tied_{'_'.join(map(str, stages))}", [ranks[stage] for stage in stages]
+        )
+        for stages in sorted(set(holders))
+    }
     return tuple(names[stages] for stages in holders)
 
 

@@ -6,11 +6,12 @@
 
 Every run, whatever its mesh (data x pipeline) and variant, writes FOLDER/MESH_VARIANT.npz with the
 same loss, weights and averages up to rounding. `--depth` is the blocks of each of the two levels.
-mesh_equality.py runs all of them and compares.
+Graphs are kept in FOLDER/graphs. mesh_equality.py runs all of them and compares.
 """
 
 import argparse
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -19,8 +20,10 @@ from hpc.environment import prepare_environment
 prepare_environment()
 
 import mindspore as ms  # noqa: E402
-from mindspore import nn  # noqa: E402
 
+import hpc  # noqa: E402
+import prediff  # noqa: E402
+from hpc.compile_cache import CompileCache, Compiler  # noqa: E402
 from hpc.mesh import Mesh  # noqa: E402
 from hpc.pipeline.step import PipelineTrainStep  # noqa: E402
 from hpc.runtime import Runtime, start_runtime  # noqa: E402
@@ -128,13 +131,21 @@ def make_step(runtime: Runtime, mesh: Mesh, loss: DiffusionLoss, *, depth: int, 
     )
 
 
-def run(runtime: Runtime, mesh: Mesh, *, depth: int, steps: int, variant: Variant):
+def run(
+    runtime: Runtime,
+    mesh: Mesh,
+    *,
+    depth: int,
+    steps: int,
+    variant: Variant,
+    compiler: Compiler,
+):
     loss = make_loss(depth=depth, recompute=variant.recompute)
     step = make_step(runtime, mesh, loss, depth=depth, variant=variant)
     data_rank, _ = mesh.coordinates(runtime.place.rank)
     share = GLOBAL_BATCH // mesh.data
     part = slice(data_rank * share, (data_rank + 1) * share)
-    step.compile(*(array[part] for array in batch(0)))
+    step.compile(*(array[part] for array in batch(0)), compiler=compiler)
     reports = []
     for number in range(steps):
         inputs = [array[part] for array in batch(number)]
@@ -146,7 +157,7 @@ def run(runtime: Runtime, mesh: Mesh, *, depth: int, steps: int, variant: Varian
     found = {f"report/{n}/{name}": v for n, r in enumerate(reports) for name, v in r.items()}
     inputs = [array[part] for array in batch(0)]
     evaluation = evaluation_of(loss, step)
-    evaluation.compile(*inputs, compiler=nn.Cell.compile)
+    evaluation.compile(*inputs, compiler=compiler)
     scores = evaluation(*inputs)
     found["evaluation"] = np.mean(runtime.all_gather_object(scores), axis=0)
     for kind in ("model", "optimizer", "ema"):
@@ -158,7 +169,7 @@ def run(runtime: Runtime, mesh: Mesh, *, depth: int, steps: int, variant: Varian
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("folder")
+    parser.add_argument("folder", type=Path)
     parser.add_argument("mesh")
     parser.add_argument("variants", nargs="*", default=["accumulated"], choices=VARIANTS)
     parser.add_argument("--depth", type=int, default=1)
@@ -168,12 +179,22 @@ def main() -> None:
     mesh = Mesh(data=data, pipeline=pipeline)
     with start_runtime(device="cpu") as runtime:
         assert runtime.place.size == mesh.size, "start as many ranks as the mesh has"
+        graphs = CompileCache(
+            options.folder / "graphs",
+            runtime=runtime,
+            packages=[Path(package.__file__).parent for package in (hpc, prediff)],
+        )
         for name in options.variants:
             found = run(
-                runtime, mesh, depth=options.depth, steps=options.steps, variant=VARIANTS[name]
+                runtime,
+                mesh,
+                depth=options.depth,
+                steps=options.steps,
+                variant=VARIANTS[name],
+                compiler=graphs.compile,
             )
             if runtime.is_first:
-                np.savez(f"{options.folder}/{options.mesh}_{name}.npz", **found)
+                np.savez(options.folder / f"{options.mesh}_{name}.npz", **found)
 
 
 if __name__ == "__main__":

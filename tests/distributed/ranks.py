@@ -5,9 +5,12 @@ import os
 import socket
 import subprocess
 import sys
+import uuid
 from pathlib import Path
 
 import psutil
+
+from hpc.launcher import JOB_VARIABLE, LOG_VARIABLE
 
 
 def run_ranks(script: Path, *arguments: str, ranks: int, folder: Path, timeout: float) -> None:
@@ -39,6 +42,8 @@ def run_ranks(script: Path, *arguments: str, ranks: int, folder: Path, timeout: 
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     # A busy machine may let a rank wait for a minute; MS_NODE_TIMEOUT of the outside wins.
     environ = {"MS_NODE_TIMEOUT": "60", **os.environ, "PATH": path, "OMP_NUM_THREADS": "1"}
+    if ranks > 1:  # where they meet, as under the launcher: one may compile for minutes
+        environ |= {JOB_VARIABLE: uuid.uuid4().hex, LOG_VARIABLE: str(folder.resolve())}
     with (folder / f"{ranks}_ranks.log").open("wb") as log:
         job = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=environ)
     try:

@@ -1,8 +1,13 @@
-"""Every case is a process of its own: MindSpore's cache is one a process."""
+"""What compiles runs in a process of its own: MindSpore's cache is one a process."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
+
+from hpc import compile_cache
+from hpc.compile_cache import CompileCache
+from hpc.runtime import ALONE
 
 SCRIPT = """
 import sys
@@ -57,3 +62,13 @@ def test_graphs_are_loaded_in_any_order_and_never_mistaken(tmp_path):
     results = [run(script, folder, word)[0] for word in words]
     assert [value for _, value in results] == list(words.values())
     assert sorted(loaded for loaded, _ in results) == [False, True, True]
+
+
+def test_the_graphs_that_were_used_last_are_kept(tmp_path, monkeypatch):
+    monkeypatch.setattr(compile_cache, "KEPT_BYTES", 250)
+    for age, name in enumerate(("new", "used", "older", "oldest")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "graph").write_bytes(bytes(100))
+        os.utime(tmp_path / name, (1e9 - age, 1e9 - age))
+    CompileCache(tmp_path, runtime=ALONE, packages=[])
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["new", "used"]
