@@ -5,7 +5,8 @@
 
 Rank 0 writes OUT.json (every action of the fastest step, with its start and end) and OUT.svg
 (measured above, simulated below), and prints the measured and the simulated time of that step, the
-bubble, what a message costs its sender, and what `prediff plan` says. The simulator gets the mean
+bubble, what a message costs its sender, the host's work between compiled passes, and what
+`prediff plan` says. The simulator gets the mean
 time of each chunk's passes in that step, so what it is held to is how they interlock; ranks that
 share a core slow each other down in both. The network has a size of its own: long chunks, so that
 what is measured is the schedule.
@@ -16,6 +17,7 @@ import json
 import statistics
 import time
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +27,7 @@ from hpc.environment import prepare_environment
 prepare_environment()
 
 from matplotlib import pyplot as plt  # noqa: E402
+from mindspore import Tensor, nn  # noqa: E402
 
 from hpc.mesh import Mesh  # noqa: E402
 from hpc.pipeline.actions import Action, Backward, Forward, Receive, Schedule, Send  # noqa: E402
@@ -32,7 +35,7 @@ from hpc.pipeline.costs import StageCosts  # noqa: E402
 from hpc.pipeline.simulate import Played, simulate  # noqa: E402
 from hpc.pipeline.step import PipelineTrainStep  # noqa: E402
 from hpc.runtime import Runtime, start_runtime  # noqa: E402
-from prediff.config import Config  # noqa: E402
+from prediff.config import Config, load_config  # noqa: E402
 from prediff.diffusion import DiffusionLoss, noise_schedule  # noqa: E402
 from prediff.diffusion.pipelined_loss import chunks_of_rank  # noqa: E402
 from prediff.models import build_denoiser  # noqa: E402
@@ -44,14 +47,19 @@ Timed = tuple[Action, float, float]
 """(action, start, end), seconds."""
 
 
-def make_config(*, width: int, depth: int, stages: int, micro_batches: int) -> Config:
-    """Return a denoiser of two levels, one sample a micro-batch."""
-    return Config.model_validate(
-        {
-            "denoiser": {"base_width": width, "depths": (depth,) * 2},
-            "train_diffusion": {"global_batch": micro_batches, "micro_batch": 1},
-            "parallel": {"pipeline": stages},
-        }
+def make_config(
+    path: Path | None, *, width: int, depth: int, stages: int, micro_batches: int
+) -> Config:
+    """Return a configuration with a denoiser of two levels, one sample a micro-batch."""
+    return load_config(
+        path,
+        [
+            f"denoiser.base_width={width}",
+            f"denoiser.depths=[{depth},{depth}]",
+            f"train_diffusion.global_batch={micro_batches}",
+            "train_diffusion.micro_batch=1",
+            f"parallel.pipeline={stages}",
+        ],
     )
 
 
@@ -107,9 +115,40 @@ def costs_of(played: Sequence[Played], *, chunks: int) -> StageCosts:
     )
 
 
+def host_of_a_pass(played: Sequence[Played], *, last: int) -> tuple[float, float]:
+    """Return the host's seconds between two compiled passes, and a pass's mean seconds.
+
+    The host's are those between actions, of sends, and of the last chunk's forward passes, which
+    only keep what arrived; not those of receives, which wait.
+    """
+    host, passes = 0.0, []
+    for rank in {p.rank for p in played}:
+        own = [p for p in played if p.rank == rank]
+        host += sum(after.start - before.end for before, after in pairwise(own))
+    for p in played:
+        kept = isinstance(p.action, Forward) and p.action.chunk == last
+        if kept or isinstance(p.action, Send):
+            host += p.end - p.start
+        elif not isinstance(p.action, Receive):
+            passes.append(p.end - p.start)
+    return host / len(passes), statistics.mean(passes)
+
+
+def empty_call() -> float:
+    """Return the seconds that the call of a compiled Cell takes which computes nothing."""
+    cell, array = nn.Identity(), Tensor(np.zeros((1, 1), np.float32))
+    times = []
+    for _ in range(100):
+        began = time.perf_counter()
+        cell(array).asnumpy()
+        times.append(time.perf_counter() - began)
+    return statistics.median(times)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("out", type=Path)
+    parser.add_argument("--config", type=Path, help="whose latents and heads [default: tiny]")
     parser.add_argument("--width", type=int, default=64)
     parser.add_argument("--depth", type=int, default=1, help="blocks of each of two levels")
     parser.add_argument("--micro-batches", type=int, default=4)
@@ -117,6 +156,7 @@ def main() -> None:
     options = parser.parse_args()
     with start_runtime(device="cpu") as runtime:
         config = make_config(
+            options.config,
             width=options.width,
             depth=options.depth,
             stages=runtime.place.size,
@@ -173,6 +213,12 @@ def report(
         f"{costs.host / longest:.1%} of that"
     )
     print(f"measured {span:.4f} s, simulated {found.makespan:.4f} s, {found.makespan / span:.3f}")
+    between, mean = host_of_a_pass(played, last=schedule.chunks - 1)
+    call = empty_call()
+    print(
+        f"host between passes {between * 1e3:.2f} ms, an empty call {call * 1e3:.2f} ms; "
+        f"a pass {mean:.4f} s: {(between + call) / mean:.2%}"
+    )
     print(f"bubble measured {1 - (inside - waits) / (span * ranks):.1%}, ", end="")
     print(f"simulated {found.bubble:.1%}")
     out.with_suffix(".json").write_text(
