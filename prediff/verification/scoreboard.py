@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from itertools import product
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -224,7 +225,7 @@ class Scoreboard:
         try:
             with np.load(path, allow_pickle=False) as file:
                 return cls.from_state(dict(file))
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, ValueError, KeyError, BadZipFile) as error:
             if isinstance(error, UserError):
                 raise
             raise UserError(f"{path} is not a readable scoreboard ({error})") from None

@@ -86,6 +86,14 @@ def test_a_saved_scoreboard_gives_the_same_tables(whole, tables, tmp_path):
     assert json.dumps(again) == json.dumps(tables)
 
 
+def test_a_truncated_scoreboard_is_refused(whole, tmp_path):
+    path = tmp_path / "board.npz"
+    whole.save(path)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(UserError, match="not a readable scoreboard"):
+        Scoreboard.load(path)
+
+
 def test_a_file_that_is_no_scoreboard_is_refused(tmp_path):
     (tmp_path / "x.npz").write_bytes(b"nothing")
     np.savez(tmp_path / "y.npz", a=np.zeros(3))
