@@ -12,6 +12,5 @@ if [ $# -gt 0 ]; then
 fi
 # A worker that dies ends the run: a replacement would leave its file's other tests undone for ever.
 python -m pytest --numprocesses 2 --dist loadfile --max-worker-restart 0 --durations 20 \
-  -m "not ranks and not cluster"
-# Tests that start several processes, or a Slurm where there is one, have the host for themselves.
-python -m pytest --durations 20 -m "ranks or cluster"
+  -m "not alone and not cluster"
+python -m pytest --durations 20 -m alone

@@ -15,7 +15,7 @@ PORT = 21873
 ENVIRONMENT = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
 
 
-@pytest.mark.ranks
+@pytest.mark.slow
 def test_adversarial_gradients_do_not_depend_on_the_number_of_ranks(tmp_path):
     single = [sys.executable, str(SCRIPT), str(tmp_path)]
     options = [f"--master_port={PORT}", "--cluster_time_out=120", f"--log_dir={tmp_path}/log"]

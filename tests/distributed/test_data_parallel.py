@@ -9,7 +9,7 @@ from ranks import run_ranks
 SCRIPT = Path(__file__).with_name("data_parallel_run.py")
 
 
-@pytest.mark.ranks
+@pytest.mark.slow
 def test_two_ranks_train_like_one_process(tmp_path):
     # One micro-batch of 8 alone; 2 ranks with 2 micro-batches of 2 each, and graphs that only the
     # first rank compiles.

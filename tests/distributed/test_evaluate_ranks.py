@@ -14,7 +14,7 @@ from prediff.stages.forecast import chosen_cases, provenance
 from prediff.stages.forecast_file import write_forecast
 from prediff.stages.open_data import open_split
 
-pytestmark = pytest.mark.ranks
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ import xarray as xr
 from radar_files import radar_file, radar_frames
 from untrained_run import untrained_run
 
-pytestmark = pytest.mark.ranks
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,7 @@
 import pytest
 from kill_driver import SETTINGS, drive
 
-pytestmark = pytest.mark.ranks
+pytestmark = pytest.mark.slow
 
 
 def test_a_run_killed_in_a_checkpoint_and_in_a_shard_ends_with_the_same_bits(tmp_path):

@@ -21,7 +21,7 @@ MPIRUN = shutil.which(
 )
 
 pytestmark = [
-    pytest.mark.ranks,
+    pytest.mark.slow,
     pytest.mark.skipif(MPIRUN is None, reason="no mpirun: install the extra `mpi`"),
 ]
 

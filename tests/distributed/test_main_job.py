@@ -11,7 +11,7 @@ from small_job import msrun_8p
 
 from prediff.data.synthesize import Recipe, synthesize
 
-pytestmark = pytest.mark.ranks
+pytestmark = pytest.mark.alone
 
 
 def test_the_job_ends_with_scores_and_says_where_things_are(finished):

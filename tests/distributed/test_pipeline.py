@@ -18,7 +18,7 @@ def alone(tmp_path_factory):
     return folder
 
 
-@pytest.mark.ranks
+@pytest.mark.slow
 @pytest.mark.parametrize(("mesh", "variant"), [("1x2", "recomputed"), ("2x1", "sharded")])
 def test_two_ranks_train_like_one_process(alone, mesh, variant):
     run_ranks(SCRIPT, str(alone), mesh, variant, ranks=2, folder=alone, timeout=600)

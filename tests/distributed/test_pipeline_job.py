@@ -28,7 +28,7 @@ def prediff(folder: Path, *arguments: str) -> subprocess.CompletedProcess:
     )
 
 
-@pytest.mark.ranks
+@pytest.mark.alone
 def test_a_run_of_two_stages_goes_on_as_one_process_from_its_checkpoint(
     finished, tmp_path, monkeypatch
 ):
@@ -75,7 +75,7 @@ def test_a_run_of_two_stages_goes_on_as_one_process_from_its_checkpoint(
     assert np.mean(apart > 1e-5) < 0.01
 
 
-@pytest.mark.ranks
+@pytest.mark.alone
 @pytest.mark.parametrize(
     ("setting", "said"),
     [

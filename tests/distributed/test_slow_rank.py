@@ -10,7 +10,7 @@ from profiling.record import read_report
 SCRIPT = Path(__file__).parents[1] / "profiling" / "slow_rank_run.py"
 
 
-@pytest.mark.ranks
+@pytest.mark.alone
 def test_a_rank_that_sleeps_is_named_first(tmp_path):
     run_ranks(SCRIPT, str(tmp_path), ranks=2, folder=tmp_path, timeout=400)
     report = read_report(tmp_path)

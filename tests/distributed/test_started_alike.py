@@ -6,7 +6,7 @@ import pytest
 from ranks import run_ranks
 
 SCRIPT = Path(__file__).with_name("differing_ranks.py")
-pytestmark = pytest.mark.ranks
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")

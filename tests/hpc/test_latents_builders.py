@@ -99,7 +99,7 @@ def test_killed_at_any_file_operation_the_next_builder_finishes_the_store(tmp_pa
     assert operation > 20
 
 
-@pytest.mark.ranks
+@pytest.mark.slow
 def test_killed_at_random_moments_the_store_is_never_wrong_and_ends_the_same(tmp_path, undisturbed):
     rng = np.random.default_rng(int(os.environ.get("LATENT_KILL_SEED", "7")))
     rounds = int(os.environ.get("LATENT_KILLS", "6"))

@@ -13,7 +13,7 @@ from hpc.launcher import LOG_VARIABLE, launch, record_exit_code
 from hpc.monitor import pulse
 from hpc.monitor.rank_log import read_process
 
-pytestmark = pytest.mark.ranks
+pytestmark = pytest.mark.alone
 
 
 @pytest.fixture

@@ -172,15 +172,8 @@ class Gradients(nn.Cell):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "options",
-    [
-        {"pattern": "video_swin_2x2", "padding": "zeros"},
-        {"pattern": "video_swin_2x2", "padding": "nearest"},
-    ],
-)
-def test_a_graph_that_runs_again_has_the_gradients_of_the_first_time(options):
-    network = perturbed(EarthformerUNet(**{**TINY, **options}))
+def test_a_graph_that_runs_again_has_the_gradients_of_the_first_time():
+    network = perturbed(EarthformerUNet(**{**TINY, "pattern": "video_swin_2x2"}))
     gradients = Gradients(network)
     ms.set_context(mode=ms.GRAPH_MODE)
     try:

@@ -33,7 +33,7 @@ def profile(folder, *arguments: str) -> subprocess.CompletedProcess:
     )
 
 
-@pytest.mark.ranks
+@pytest.mark.alone
 def test_two_ranks_are_profiled_and_the_report_is_whole(tmp_path):
     settings = [text for each in SMALL for text in ("--set", each)]
     done = profile(tmp_path, "--stage", "alignment", "--name", "pair", "--workers", "2", *settings)
