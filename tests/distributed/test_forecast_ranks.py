@@ -58,6 +58,7 @@ def test_what_ranks_find_wrong_is_one_line_and_code_2(folder):
     assert job.returncode == 2
     # Rank 0 says it, or the launcher for a rank that was faster.
     said = job.stdout + job.stderr
+    assert job.stdout.count("error: ") <= 1
     assert "error: solver 'quick' is unknown: choose one of ddpm" in said
     assert "Traceback" not in said
     assert not (folder / "f.nc").exists()
