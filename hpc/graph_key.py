@@ -22,7 +22,9 @@ from mindspore import Parameter, Tensor, nn
 
 _OWN = ("_cells", "_params", "_primitives", "_buffers", "training")
 """What a bare Cell keeps that belongs to the network; the rest of it is bookkeeping."""
-_BOOKKEEPING = frozenset(vars(nn.Cell())) - frozenset(_OWN)
+_OF_COMPILING = ("current_phase", "sequence_modified", "__parse_method__", "__compile_cell_hook__")
+"""What a Cell has more once it was compiled by itself; the first holds a time."""
+_BOOKKEEPING = frozenset((*vars(nn.Cell()), *_OF_COMPILING)) - frozenset(_OWN)
 
 
 class UnknownConstant(Exception):
@@ -99,7 +101,10 @@ class _Key:
             self._text(f"{array.dtype} {value.shape}")
             self.digest.update(hashlib.sha256(array.reshape(-1).view(np.uint8).data).digest())
         elif isinstance(value, nn.Cell):
-            self._mapping({k: v for k, v in vars(value).items() if k not in _BOOKKEEPING})
+            own = {k: v for k, v in vars(value).items() if k not in _BOOKKEEPING}
+            if not own.get("_func_graph_flags"):  # compiling adds it, empty
+                own.pop("_func_graph_flags", None)
+            self._mapping(own)
         elif isinstance(value, list | tuple):
             for number, item in enumerate(value):
                 self.put(str(number), item)

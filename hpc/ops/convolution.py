@@ -20,6 +20,8 @@ import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
 
 from hpc.errors import UserError
+from hpc.ops.bias import AddBias
+from hpc.ops.channel_order import ChannelsFirst, ChannelsLast
 from hpc.ops.initialization import GeneratorOf, bias_values, weight_values
 from hpc.ops.padding import pad_with_zeros
 
@@ -60,9 +62,11 @@ class _Convolution(nn.Cell):
         self.has_bias = has_bias
         if has_bias:
             self.bias = Parameter(Tensor(np.zeros(out_channels, np.float32)), name="bias")
+            self.add_bias = AddBias()
         self.product = ops.MatMul()
         self.product_transposed = ops.MatMul(transpose_b=True)
         self.join = ops.Concat(-1)
+        self.channels_first, self.channels_last = ChannelsFirst(), ChannelsLast()
 
     def initial_values(self, generator_of: GeneratorOf) -> dict[str, np.ndarray]:
         """Return starting values by the layer's rule; fan_in counts the kernel's volume."""
@@ -97,7 +101,7 @@ class _Convolution(nn.Cell):
         return self.product_transposed(rows, matrix).reshape(*x.shape[:-1], self.out_channels)
 
     def _with_bias(self, y):
-        return y + self.bias.astype(y.dtype) if self.has_bias else y
+        return self.add_bias(y, self.bias) if self.has_bias else y
 
 
 class Conv2d(_Convolution):
@@ -156,7 +160,7 @@ class Conv2d(_Convolution):
         if self.pointwise:
             y = self._pointwise(x, weight)
         elif self.lowering == "native":
-            y = self.native(x.transpose(0, 3, 1, 2), weight).transpose(0, 2, 3, 1)
+            y = self.channels_last(self.native(self.channels_first(x), weight))
         else:
             y = self._columns(x, weight)
         return self._with_bias(y)
@@ -231,7 +235,7 @@ class Conv3d(_Convolution):
         if self.kernel_size == 1:
             y = self._pointwise(x, weight)
         elif self.lowering == "native":
-            y = self.native(x.transpose(0, 4, 1, 2, 3), weight).transpose(0, 2, 3, 4, 1)
+            y = self.channels_last(self.native(self.channels_first(x), weight))
         else:
             y = self._columns(x, weight)
         return self._with_bias(y)

@@ -7,6 +7,7 @@ import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
 
 from hpc.errors import UserError
+from hpc.ops.bias import AddBias
 from hpc.ops.initialization import GeneratorOf, bias_values, weight_values
 
 
@@ -40,6 +41,7 @@ class Linear(nn.Cell):
         self.weight = Parameter(Tensor(zeros), name="weight")
         if has_bias:
             self.bias = Parameter(Tensor(np.zeros(out_channels, np.float32)), name="bias")
+            self.add_bias = AddBias()
         self.product = ops.MatMul(transpose_b=True)
 
     def initial_values(self, generator_of: GeneratorOf) -> dict[str, np.ndarray]:
@@ -62,10 +64,8 @@ class Linear(nn.Cell):
         return values
 
     def construct(self, x):
-        y = self.product(x.reshape(-1, self.in_channels), self.weight.astype(x.dtype))
-        if self.has_bias:
-            y = y + self.bias.astype(x.dtype)
-        return y.reshape(*x.shape[:-1], self.out_channels)
+        y = self.without_bias(x)
+        return self.add_bias(y, self.bias) if self.has_bias else y
 
     def without_bias(self, x):
         """Return ``x W^T``, for a caller that adds the bias together with something else."""

@@ -64,9 +64,10 @@ class ChunkBackward(nn.Cell):
     ):
         super().__init__(auto_prefix=False)
         self.carried, self.is_last = carried, chunk.is_last
-        function = chunk.cell if chunk.is_last else _Product(chunk)
+        # A child of this Cell: a graph that is loaded gets its weights from the Cell's parameters.
+        self.function = chunk.cell if chunk.is_last else _Product(chunk)
         self.differentiate = ops.value_and_grad(
-            function,
+            self.function,
             tuple(range(carried)) or None,
             ms.ParameterTuple([chunk.parameters[name] for name in layout.shapes]),
             has_aux=chunk.is_last,

@@ -17,6 +17,7 @@ from hpc.pipeline.schedule import (
     folded_one_forward_one_backward,
     folded_placement,
     forward_only,
+    gpipe,
 )
 from hpc.pipeline.shares import make_share
 from hpc.pipeline.transport import Transport
@@ -34,6 +35,8 @@ class PipelineTrainStep:
 
     Args:
         chunks: this rank's pieces by number; of a pipeline of p ranks, rank r has r and 2p-1-r.
+            One rank may have any number of pieces, even: then each keeps only its input until its
+            backward pass, and the step needs the memory of its largest piece.
         runtime: the ranks.
         mesh: their order.
         micro_batches: of a step; each input's first axis is cut into as many parts.
@@ -67,7 +70,7 @@ class PipelineTrainStep:
     ):
         _, stage = mesh.coordinates(runtime.place.rank)
         ranks = mesh.pipeline_group(runtime.place.rank)
-        placement = folded_placement(mesh.pipeline)
+        placement = (0,) * len(chunks) if mesh.pipeline == 1 else folded_placement(mesh.pipeline)
         self.names = ("loss", "grad_norm", "is_finite", STOP_VOTES, *scalar_names)
         self.micro_batches, self.scalar_names = micro_batches, tuple(scalar_names)
         self._chunks, self._runtime, self._mesh = dict(chunks), runtime, mesh
@@ -82,7 +85,7 @@ class PipelineTrainStep:
         everyone: dict[int, tuple[dict[str, tuple[int, ...]], tuple[int, ...] | None]] = {}
         for part in self._gather(mine):
             everyone.update(part)
-        assert sorted(everyone) == list(range(2 * mesh.pipeline)), "every chunk has one holder"
+        assert sorted(everyone) == list(range(len(placement))), "every chunk has one holder"
         self._shapes = [everyone[c][1] for c in sorted(everyone)]
         shapes = [everyone[c][0] for c in sorted(everyone)]
         assert shard is None or shard.size == mesh.data, "the data ranks share the state out"
@@ -137,7 +140,9 @@ class PipelineTrainStep:
             micro_batches=micro_batches,
             groups=groups,
         )
-        if schedule is None:
+        if schedule is None and mesh.pipeline == 1:
+            schedule = gpipe(placement=placement, micro_batches=micro_batches)
+        elif schedule is None:
             schedule = folded_one_forward_one_backward(
                 stages=mesh.pipeline,
                 micro_batches=micro_batches,

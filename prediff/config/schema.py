@@ -69,7 +69,9 @@ class Earthformer(Section):
     attention_dropout: Fraction = 0.0
     projection_dropout: Fraction = 0.0
     feed_forward_dropout: Fraction = 0.0
-    recompute: bool = Field(False, description="trade a second forward pass a block for memory")
+    recompute: bool = Field(
+        False, description="keep only what enters a block, and run it again in the backward pass"
+    )
     attention_backend: Literal["auto", "native", "emulated", "ascend", "reference"] = Field(
         "auto", description="auto: the device's fused operator, or plain operations without one"
     )

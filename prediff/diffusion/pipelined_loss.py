@@ -43,6 +43,16 @@ def chunks_of_rank(
     return {c: pieces[c] for c in held}
 
 
+def chunks_of_single_blocks(loss: DiffusionLoss) -> dict[int, Chunk]:
+    """Return every block as a piece of its own, by number, for one rank.
+
+    Raises:
+        UserError: a denoiser with global vectors.
+    """
+    count = len(unet_blocks([level.depth for level in loss.denoiser.levels]))
+    return dict(enumerate(cut_loss(loss, bounds=range(count + 1))))
+
+
 def cut_loss(loss: DiffusionLoss, *, bounds: Sequence[int]) -> list[Chunk]:
     """Return the pieces of a loss Cell whose denoiser is an Earthformer-UNet.
 

@@ -15,6 +15,7 @@ from mindspore import dtype as mstype
 
 from hpc.errors import UserError
 from hpc.ops.activation import BiasGelu, silu
+from hpc.ops.bias import AddBias
 from hpc.ops.convolution import Conv2d, Conv3d
 from hpc.ops.cuboid_attention.geometry import Axes, nearest_source
 from hpc.ops.dropout import KeyedDropout
@@ -61,6 +62,7 @@ class ResidualBlock(nn.Cell):
         self.has_embedding = embedding_dim is not None
         if embedding_dim is not None:
             self.time_projection = Linear(embedding_dim, out_channels)
+            self.add_time = AddBias()
         self.norm_2 = GroupNorm(norm_groups(out_channels), out_channels, 1e-5, then_silu=True)
         self.dropout = KeyedDropout(dropout)
         self.conv_2 = Conv3d(out_channels, out_channels, 3, initial="zeros")
@@ -71,8 +73,7 @@ class ResidualBlock(nn.Cell):
     def construct(self, x, embedding=None, dropout_key=None):
         a = self.conv_1(self.norm_1(x).astype(self.compute_dtype))
         if self.has_embedding:
-            shift = self.time_projection(silu(embedding))
-            a = a.astype(ms.float32) + shift.reshape(-1, 1, 1, 1, self.out_channels)
+            a = self.add_time(a.astype(ms.float32), self.time_projection(silu(embedding)))
         a = self.dropout(self.norm_2(a), dropout_key)
         a = self.conv_2(a.astype(self.compute_dtype)).astype(ms.float32)
         if self.has_skip:

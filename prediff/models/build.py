@@ -29,12 +29,17 @@ def build_denoiser(config: Config) -> EarthformerUNet:
         UserError: settings that cannot work together.
     """
     settings = config.denoiser
+    options = {
+        **_shared(config, settings),
+        # A rank with the whole denoiser runs it block by block (prediff/stages/denoiser_step.py).
+        "recompute": settings.recompute and config.parallel.pipeline > 1,
+    }
     return EarthformerUNet(
         context_length=config.data.context_frames,
         time_block_dropout=settings.time_block_dropout,
         num_global_vectors=settings.global_vectors,
         hierarchical_positions=settings.hierarchical_position_embedding,
-        **_shared(config, settings),
+        **options,
     )
 
 

@@ -12,6 +12,7 @@ from mindspore import Parameter, Tensor, nn, ops
 
 from hpc.errors import UserError
 from hpc.ops.activation import silu
+from hpc.ops.bias import AddBias
 from hpc.ops.cuboid_attention.geometry import Axes
 from hpc.ops.initialization import GeneratorOf, table_values
 from hpc.ops.linear import Linear
@@ -34,6 +35,7 @@ class PositionEmbedding(nn.Cell):
         self.time = Parameter(time, name="time")
         self.height = Parameter(height, name="height")
         self.width = Parameter(width, name="width")
+        self.add_place = AddBias()
 
     def initial_values(self, generator_of: GeneratorOf) -> dict[str, np.ndarray]:
         """Return the starting tables."""
@@ -44,7 +46,8 @@ class PositionEmbedding(nn.Cell):
 
     def construct(self, x):
         place = self.height.expand_dims(1) + self.width
-        return x + (self.time.expand_dims(1).expand_dims(1) + place)
+        place = self.time.expand_dims(1).expand_dims(1) + place
+        return self.add_place(x.reshape(x.shape[0], -1), place.reshape(-1)).reshape(x.shape)
 
 
 class TimestepEmbedding(nn.Cell):

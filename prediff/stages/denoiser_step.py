@@ -13,7 +13,7 @@ from hpc.shard import shard_over_data
 from hpc.step import TrainStep
 from prediff.config import Config
 from prediff.diffusion import DiffusionLoss
-from prediff.diffusion.pipelined_loss import chunks_of_rank
+from prediff.diffusion.pipelined_loss import chunks_of_rank, chunks_of_single_blocks
 from prediff.models.denoiser_cost import DenoiserCost
 from prediff.models.unet_chunks import unet_skips
 from prediff.stages.validation import Evaluation, LossEvaluation
@@ -33,12 +33,12 @@ def denoiser_mesh(config: Config, *, ranks: int) -> Mesh:
         pipeline=config.parallel.pipeline,
         global_batch=config.train_diffusion.global_batch,
     )
+    if config.denoiser.global_vectors and (mesh.pipeline > 1 or config.denoiser.recompute):
+        raise UserError(
+            "global vectors are not carried between graphs: set denoiser.global_vectors to 0, or "
+            "parallel.pipeline to 1 and denoiser.recompute to false"
+        )
     if mesh.pipeline > 1:
-        if config.denoiser.global_vectors:
-            raise UserError(
-                "a pipeline does not carry global vectors: set denoiser.global_vectors to 0 or "
-                "parallel.pipeline to 1"
-            )
         skips = unet_skips(config.denoiser.depths)
         fold_blocks(block_costs(config), stages=mesh.pipeline, skips=skips)
     return mesh
@@ -55,7 +55,9 @@ def build_step(
 ) -> DenoiserStep:
     """Return the step that trains a denoiser.
 
-    With a pipeline the loss keeps only this rank's blocks and cannot run by itself any more.
+    With a pipeline the loss keeps only this rank's blocks and cannot run by itself any more. With
+    `denoiser.recompute` a rank that holds all of them runs graphs of one block each: in one graph
+    the CPU backend computes again as soon as it can, which saves no memory.
 
     Args:
         loss: with the network to train, from `build_loss`.
@@ -71,7 +73,7 @@ def build_step(
     shares_out = config.parallel.shard_optimizer and mesh.data > 1
     shard = shard_over_data(runtime, mesh) if shares_out else None
     loss.set_train(True)
-    if mesh.pipeline == 1:
+    if mesh.pipeline == 1 and not config.denoiser.recompute:
         return TrainStep(
             loss,
             {name: p for name, p in loss.parameters_and_names() if p.requires_grad},
@@ -84,9 +86,13 @@ def build_step(
             max_norm=settings.gradient_clip,
             ema_decay=settings.ema_decay,
         )
-    _, stage = mesh.coordinates(runtime.place.rank)
+    if mesh.pipeline == 1:
+        chunks = chunks_of_single_blocks(loss)
+    else:
+        _, stage = mesh.coordinates(runtime.place.rank)
+        chunks = chunks_of_rank(loss, stages=mesh.pipeline, stage=stage, costs=block_costs(config))
     return PipelineTrainStep(
-        chunks_of_rank(loss, stages=mesh.pipeline, stage=stage, costs=block_costs(config)),
+        chunks,
         runtime=runtime,
         mesh=mesh,
         micro_batches=micro_batches,

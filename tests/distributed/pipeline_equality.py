@@ -30,7 +30,7 @@ from hpc.runtime import Runtime, start_runtime  # noqa: E402
 from hpc.shard import shard_over_data  # noqa: E402
 from hpc.step import TrainStep  # noqa: E402
 from prediff.diffusion import DiffusionLoss, noise_schedule  # noqa: E402
-from prediff.diffusion.pipelined_loss import chunks_of_rank  # noqa: E402
+from prediff.diffusion.pipelined_loss import chunks_of_rank, chunks_of_single_blocks  # noqa: E402
 from prediff.models.earthformer_unet import EarthformerUNet  # noqa: E402
 from prediff.stages.denoiser_step import evaluation_of  # noqa: E402
 
@@ -106,7 +106,7 @@ def batch(step: int) -> tuple[np.ndarray, ...]:
 def make_step(runtime: Runtime, mesh: Mesh, loss: DiffusionLoss, *, depth: int, variant: Variant):
     micro_batches = GLOBAL_BATCH // mesh.data if variant.is_accumulated else 1
     shard = shard_over_data(runtime, mesh) if variant.is_sharded else None
-    if mesh.pipeline == 1:
+    if mesh.pipeline == 1 and not variant.recompute:
         return TrainStep(
             loss,
             trained(loss),
@@ -117,8 +117,11 @@ def make_step(runtime: Runtime, mesh: Mesh, loss: DiffusionLoss, *, depth: int, 
             shard=shard,
             **OPTIMIZER,
         )
-    _, stage = mesh.coordinates(runtime.place.rank)
-    chunks = chunks_of_rank(loss, stages=mesh.pipeline, stage=stage, costs=[1.0] * 4 * depth)
+    if mesh.pipeline == 1:
+        chunks = chunks_of_single_blocks(loss)
+    else:
+        _, stage = mesh.coordinates(runtime.place.rank)
+        chunks = chunks_of_rank(loss, stages=mesh.pipeline, stage=stage, costs=[1.0] * 4 * depth)
     return PipelineTrainStep(
         chunks,
         runtime=runtime,
@@ -140,7 +143,7 @@ def run(
     variant: Variant,
     compiler: Compiler,
 ):
-    loss = make_loss(depth=depth, recompute=variant.recompute)
+    loss = make_loss(depth=depth, recompute=variant.recompute and mesh.pipeline > 1)
     step = make_step(runtime, mesh, loss, depth=depth, variant=variant)
     data_rank, _ = mesh.coordinates(runtime.place.rank)
     share = GLOBAL_BATCH // mesh.data

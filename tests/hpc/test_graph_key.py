@@ -65,6 +65,13 @@ def test_values_of_parameters_do_not_count():
     assert key(layer) == key()
 
 
+def test_a_layer_that_was_compiled_by_itself_before_does_not_count():
+    layer, x = Layer(), Tensor(np.zeros((2, 2), np.float32))
+    layer.sub.compile(x)
+    layer.sub(x)
+    assert key(layer) == key()
+
+
 def test_the_mode_and_what_is_trained_count():
     assert key(Layer().set_train()) != key()
     frozen = Layer()

@@ -10,7 +10,7 @@ from hpc.pipeline.step import PipelineTrainStep
 from hpc.runtime import Runtime
 from hpc.step import TrainStep
 from prediff.diffusion import DiffusionLoss, noise_schedule
-from prediff.diffusion.pipelined_loss import chunks_of_rank
+from prediff.diffusion.pipelined_loss import chunks_of_rank, chunks_of_single_blocks
 from prediff.models.earthformer_unet import EarthformerUNet
 
 SCALARS = ("mean_squared_error", "variational_term")
@@ -52,9 +52,13 @@ def batch():
     return clean, noise, step, condition, np.arange(4, dtype=np.int32)
 
 
-def make_pieces_step():
+def two_pieces(loss):
+    return chunks_of_rank(loss, stages=1, stage=0, costs=[1.0] * 4)
+
+
+def make_pieces_step(cut, **changes):
     return PipelineTrainStep(
-        chunks_of_rank(make_loss(), stages=1, stage=0, costs=[1.0] * 4),
+        cut(make_loss(**changes)),
         runtime=Runtime(place=Place(), device="CPU", world_group=None),
         mesh=Mesh(),
         micro_batches=2,
@@ -64,8 +68,11 @@ def make_pieces_step():
 
 
 @pytest.mark.slow
-def test_two_pieces_in_one_process_train_and_evaluate_as_the_whole():
-    pieces, whole_loss = make_pieces_step(), make_loss()
+@pytest.mark.parametrize(
+    ("cut", "changes"), [(two_pieces, {}), (chunks_of_single_blocks, {"depths": [2, 1]})]
+)
+def test_pieces_in_one_process_train_and_evaluate_as_the_whole(cut, changes):
+    pieces, whole_loss = make_pieces_step(cut, **changes), make_loss(**changes)
     parameters = {n: p for n, p in whole_loss.parameters_and_names() if p.requires_grad}
     whole = TrainStep(whole_loss, parameters, scalar_names=SCALARS, accumulation=2, **OPTIMIZER)
     for _ in range(2):

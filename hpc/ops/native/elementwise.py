@@ -1,8 +1,9 @@
-"""LayerNorm, GELU, GroupNorm and dropout as fused native operators for CPU hosts.
+"""LayerNorm, GELU, GroupNorm, dropout, bias and channel order as native operators for CPU hosts.
 
-MindSpore's own CPU kernels for these are several times slower than memory allows. Each Cell here
-is the operator alone: the parameters belong to the layer that calls it. Channels are the last axis
-(C); N is the batch, S any number of axes between. Everything is float32.
+MindSpore's own CPU kernels for these are several times slower than memory allows, and those that
+broadcast or transpose keep 16 or 8 bytes an element for as long as their graph lives. Each Cell
+here is the operator alone: the parameters belong to the layer that calls it. Channels are the last
+axis (C); N is the batch, S any number of axes between. Everything is float32.
 
 Gradients are operators of their own, so the Cells work in graph and in eager mode.
 """
@@ -48,6 +49,75 @@ class NativeLayerNorm(nn.Cell):
 
     def construct(self, x: Tensor, gamma: Tensor, beta: Tensor) -> Tensor:
         return self.forward_operator(x, gamma, beta, self.epsilon)
+
+
+class NativeAddBias(nn.Cell):
+    """``construct(x [N, S..., C], bias [C] or [N, C]) -> x + bias``, of each channel (and sample).
+
+    Raises LibraryUnavailable at construction where the library cannot be built.
+    """
+
+    def __init__(self):
+        super().__init__()
+        gradient = _operator("AddBiasGrad", _same_as_first, _same_as_first)
+
+        def bprop(x, bias, out, dout):
+            return dout, gradient(bias, dout)
+
+        self.forward_operator = _operator("AddBias", _same_as_first, _same_as_first, bprop)
+
+    def construct(self, x: Tensor, bias: Tensor) -> Tensor:
+        return self.forward_operator(x, bias)
+
+
+class NativeChannelsFirst(nn.Cell):
+    """``construct(x [N, S..., C]) -> [N, C, S...]``.
+
+    Raises LibraryUnavailable at construction where the library cannot be built.
+    """
+
+    def __init__(self):
+        super().__init__()
+        gradient = _operator("ChannelsLast", _channels_last_shape, _same_as_first)
+
+        def bprop(x, out, dout):
+            return (gradient(dout),)
+
+        self.forward_operator = _operator(
+            "ChannelsFirst", _channels_first_shape, _same_as_first, bprop
+        )
+
+    def construct(self, x: Tensor) -> Tensor:
+        return self.forward_operator(x)
+
+
+class NativeChannelsLast(nn.Cell):
+    """``construct(x [N, C, S...]) -> [N, S..., C]``.
+
+    Raises LibraryUnavailable at construction where the library cannot be built.
+    """
+
+    def __init__(self):
+        super().__init__()
+        gradient = _operator("ChannelsFirst", _channels_first_shape, _same_as_first)
+
+        def bprop(x, out, dout):
+            return (gradient(dout),)
+
+        self.forward_operator = _operator(
+            "ChannelsLast", _channels_last_shape, _same_as_first, bprop
+        )
+
+    def construct(self, x: Tensor) -> Tensor:
+        return self.forward_operator(x)
+
+
+def _channels_first_shape(x):
+    return (x[0], x[-1], *x[1:-1])
+
+
+def _channels_last_shape(x):
+    return (x[0], *x[2:], x[1])
 
 
 class NativeBiasGelu(nn.Cell):
@@ -132,4 +202,12 @@ class NativeKeyedDropout(nn.Cell):
         return self.forward_operator(x, start, self.threshold, self.scale)
 
 
-__all__ = ["NativeBiasGelu", "NativeGroupNorm", "NativeKeyedDropout", "NativeLayerNorm"]
+__all__ = [
+    "NativeAddBias",
+    "NativeBiasGelu",
+    "NativeChannelsFirst",
+    "NativeChannelsLast",
+    "NativeGroupNorm",
+    "NativeKeyedDropout",
+    "NativeLayerNorm",
+]

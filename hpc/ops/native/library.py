@@ -121,7 +121,14 @@ def elementwise_library() -> Path:
         name="elementwise",
         sources=[
             CPU_SOURCES / f"{part}.cpp"
-            for part in ("layer_norm", "gelu", "group_norm", "keyed_dropout")
+            for part in (
+                "add_bias",
+                "channel_axis",
+                "gelu",
+                "group_norm",
+                "keyed_dropout",
+                "layer_norm",
+            )
         ],
         include=[CPU_SOURCES],
     )

@@ -8,7 +8,10 @@ from scipy.special import erf
 
 from hpc.ops.dropout import KeyedDropout
 from hpc.ops.native.elementwise import (
+    NativeAddBias,
     NativeBiasGelu,
+    NativeChannelsFirst,
+    NativeChannelsLast,
     NativeGroupNorm,
     NativeKeyedDropout,
     NativeLayerNorm,
@@ -49,6 +52,22 @@ CASES = {
         lambda: NativeLayerNorm(epsilon=1e-3),
         lambda x, g, b: layer_norm(x, g, b, 1e-3),
         (normal(70, 37), normal(37), normal(37)),
+    ),
+    "a bias": (NativeAddBias, lambda x, b: x + b, (normal(3, 5, 37), normal(37))),
+    "a bias of each sample": (
+        NativeAddBias,
+        lambda x, b: x + b[:, None, None],
+        (normal(3, 5, 2, 37), normal(3, 37)),
+    ),
+    "channels first": (
+        NativeChannelsFirst,
+        lambda x: np.moveaxis(x, -1, 1),
+        (normal(2, 3, 7, 5, 37),),
+    ),
+    "channels last": (
+        NativeChannelsLast,
+        lambda x: np.moveaxis(x, 1, -1),
+        (normal(2, 37, 3, 7, 5),),
     ),
     "GELU": (lambda: NativeBiasGelu(), bias_gelu, (3 * normal(5, 9, 45), normal(45))),
     "GroupNorm of 32 groups": (
