@@ -87,8 +87,8 @@ inline Region& CheckGlobalRead(Pipe pipe, const std::uint8_t* address, std::size
   if (region.access == Access::kWorkspace) CheckExchange(region, pipe, address, bytes, false);
   if (region.access != Access::kOutput) return region;
   const std::size_t first = (address - region.base) / 2;
-  for (std::size_t half = first; half < first + (bytes + 1) / 2; ++half) {
-    const int writer = region.writer[half];
+  for (std::size_t pair = first; pair < first + (bytes + 1) / 2; ++pair) {
+    const int writer = region.writer[pair];
     if (writer == 0) Fail("uninitialised", "%s reads global memory that nothing wrote", Current()->current());
     if (writer != Current()->writer()) {
       Fail("race", "%s reads global memory that core %d writes in the same launch", Current()->current(), writer - 1);
@@ -103,11 +103,11 @@ inline Region& CheckGlobalWrite(Pipe pipe, const std::uint8_t* address, std::siz
   if (region.access == Access::kWorkspace) CheckExchange(region, pipe, address, bytes, true);
   const int me = Current()->writer();
   const std::size_t first = (address - region.base) / 2;
-  for (std::size_t half = first; half < first + (bytes + 1) / 2; ++half) {
-    if (region.access == Access::kOutput && region.writer[half] != 0 && region.writer[half] != me) {
-      Fail("race", "cores %d and %d write the same global memory", region.writer[half] - 1, me - 1);
+  for (std::size_t pair = first; pair < first + (bytes + 1) / 2; ++pair) {
+    if (region.access == Access::kOutput && region.writer[pair] != 0 && region.writer[pair] != me) {
+      Fail("race", "cores %d and %d write the same global memory", region.writer[pair] - 1, me - 1);
     }
-    region.writer[half] = static_cast<std::uint8_t>(me);
+    region.writer[pair] = static_cast<std::uint8_t>(me);
   }
   return region;
 }

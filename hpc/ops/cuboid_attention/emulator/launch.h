@@ -64,8 +64,8 @@ Report Launch(const Device& device, int vector_cores, std::vector<Region> region
   report.cycles = std::max(report.cycles, report.memory_cycles);
   for (const Region& region : Regions()) {
     if (region.access != Access::kOutput) continue;
-    for (std::size_t half = 0; half < region.writer.size(); ++half) {
-      if (region.writer[half] == 0) Fail("uninitialised", "byte %zu of an output was never written", 2 * half);
+    for (std::size_t pair = 0; pair < region.writer.size(); ++pair) {
+      if (region.writer[pair] == 0) Fail("uninitialised", "byte %zu of an output was never written", 2 * pair);
     }
   }
   return report;

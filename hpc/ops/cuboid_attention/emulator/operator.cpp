@@ -3,23 +3,23 @@
 
 #include "run.h"
 
-int Forwardhalf(const native::Arguments& a);
+int Forwardfloat16(const native::Arguments& a);
 int Forwardbfloat(const native::Arguments& a);
 int Forwardfloat(const native::Arguments& a);
-int Gradienthalf(const native::Arguments& a);
+int Gradientfloat16(const native::Arguments& a);
 int Gradientbfloat(const native::Arguments& a);
 int Gradientfloat(const native::Arguments& a);
 
 // qkv, table, relative, mask, dropout, settings -> out
 NATIVE_OPERATOR(CuboidAttentionEmulated) {
   if (arguments.Is(0, "bfloat16")) return Forwardbfloat(arguments);
-  return arguments.Is(0, "float16") ? Forwardhalf(arguments) : Forwardfloat(arguments);
+  return arguments.Is(0, "float16") ? Forwardfloat16(arguments) : Forwardfloat(arguments);
 }
 
 // qkv, table, relative, mask, dropout, settings, dout -> dqkv, partial [cores, heads, L, Lp]
 NATIVE_OPERATOR(CuboidAttentionEmulatedGrad) {
   if (arguments.Is(0, "bfloat16")) return Gradientbfloat(arguments);
-  return arguments.Is(0, "float16") ? Gradienthalf(arguments) : Gradientfloat(arguments);
+  return arguments.Is(0, "float16") ? Gradientfloat16(arguments) : Gradientfloat(arguments);
 }
 
 // What the last launch of this thread counted, as JSON.

@@ -168,13 +168,13 @@ class Core {
   }
 
   void RequireWritten(std::int64_t address, std::uint32_t bytes) const {
-    for (std::int64_t half = address / 2; half < (address + bytes + 1) / 2; ++half) {
-      if (!written[half]) Fail("uninitialised", "%s reads byte %ld, which nothing wrote", name_, long(half * 2));
+    for (std::int64_t pair = address / 2; pair < (address + bytes + 1) / 2; ++pair) {
+      if (!written[pair]) Fail("uninitialised", "%s reads byte %ld, which nothing wrote", name_, long(pair * 2));
     }
   }
 
   void MarkWritten(std::int64_t address, std::uint32_t bytes) {
-    for (std::int64_t half = address / 2; half < (address + bytes + 1) / 2; ++half) written[half] = 1;
+    for (std::int64_t pair = address / 2; pair < (address + bytes + 1) / 2; ++pair) written[pair] = 1;
   }
 
   // --- order and time --------------------------------------------------------------------------

@@ -16,7 +16,8 @@
 #define GM_ADDR uint8_t*
 #define KERNEL_TASK_TYPE_DEFAULT(type)
 
-using half = _Float16;
+// Compilers of the toolkit keep this name for the type, some as a macro: nothing else may be called so.
+#define half _Float16
 
 // Rounds to nearest, ties to even, as CAST_RINT does.
 struct bfloat16_t {

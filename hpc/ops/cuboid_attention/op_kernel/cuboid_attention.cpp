@@ -94,9 +94,9 @@ extern "C" __global__ __aicore__ void cuboid_attention(GM_ADDR qkv, GM_ADDR tabl
   AscendC::TPipe pipe;
   if (TILING_KEY_IS(1)) {
     KERNEL_TASK_TYPE(1, KERNEL_TYPE_AIV_ONLY);
-    cuboid::Forward<DTYPE_QKV> kernel;
-    kernel.Init(data, &pipe, qkv, table, relative, mask, dropout, out);
-    kernel.Process();
+    cuboid::Forward<DTYPE_QKV> op;
+    op.Init(data, &pipe, qkv, table, relative, mask, dropout, out);
+    op.Process();
   } else if (TILING_KEY_IS(2)) {
     KERNEL_TASK_TYPE(2, KERNEL_TYPE_MIX_AIC_1_2);
     cuboid::RunBlock<DTYPE_QKV, false>(data, &pipe, qkv, table, relative, dropout, nullptr, out, nullptr, workspace);

@@ -15,14 +15,14 @@ __aicore__ inline void RunBlock(const CuboidAttentionTiling& tiling, TPipe* pipe
   if constexpr (sizeof(T) == 2) {
     GM_ADDR shared = AscendC::GetUserWorkspace(workspace);
     if ASCEND_IS_AIC {
-      CubeSide<T, kGradient> cube;
-      cube.Init(tiling, pipe, qkv, dout, result, shared);
-      cube.Process();
+      CubeSide<T, kGradient> op;
+      op.Init(tiling, pipe, qkv, dout, result, shared);
+      op.Process();
     }
     if ASCEND_IS_AIV {
-      VectorSide<T, kGradient> vector;
-      vector.Init(tiling, pipe, table, relative, dropout, partial, shared);
-      vector.Process();
+      VectorSide<T, kGradient> op;
+      op.Init(tiling, pipe, table, relative, dropout, partial, shared);
+      op.Process();
     }
   }
 }

@@ -79,10 +79,10 @@ class CubeSide {
       AscendC::SetFlag<HardEvent::MTE1_MTE2>(used[slot]);
     }
     weightsLoaded = pipe->template AllocEventID<HardEvent::MTE2_MTE1>();
-    for (uint32_t half = 0; half < kHalves; ++half) {
-      operandsReady[half] = pipe->template AllocEventID<HardEvent::MTE1_M>();
-      operandsUsed[half] = pipe->template AllocEventID<HardEvent::M_MTE1>();
-      AscendC::SetFlag<HardEvent::M_MTE1>(operandsUsed[half]);
+    for (uint32_t side = 0; side < kHalves; ++side) {
+      operandsReady[side] = pipe->template AllocEventID<HardEvent::MTE1_M>();
+      operandsUsed[side] = pipe->template AllocEventID<HardEvent::M_MTE1>();
+      AscendC::SetFlag<HardEvent::M_MTE1>(operandsUsed[side]);
     }
     for (uint32_t sum = 0; sum < 2 * kHalves; ++sum) {
       sumReady[sum] = pipe->template AllocEventID<HardEvent::M_FIX>();
@@ -98,10 +98,10 @@ class CubeSide {
       pipe->template ReleaseEventID<HardEvent::MTE1_MTE2>(used[slot]);
     }
     pipe->template ReleaseEventID<HardEvent::MTE2_MTE1>(weightsLoaded);
-    for (uint32_t half = 0; half < kHalves; ++half) {
-      AscendC::WaitFlag<HardEvent::M_MTE1>(operandsUsed[half]);
-      pipe->template ReleaseEventID<HardEvent::MTE1_M>(operandsReady[half]);
-      pipe->template ReleaseEventID<HardEvent::M_MTE1>(operandsUsed[half]);
+    for (uint32_t side = 0; side < kHalves; ++side) {
+      AscendC::WaitFlag<HardEvent::M_MTE1>(operandsUsed[side]);
+      pipe->template ReleaseEventID<HardEvent::MTE1_M>(operandsReady[side]);
+      pipe->template ReleaseEventID<HardEvent::M_MTE1>(operandsUsed[side]);
     }
     for (uint32_t sum = 0; sum < 2 * kHalves; ++sum) {
       AscendC::WaitFlag<HardEvent::FIX_M>(sumStored[sum]);
@@ -151,14 +151,14 @@ class CubeSide {
   template <bool kLeftTransposed, bool kRightTransposed>
   __aicore__ inline void Multiply(const LocalTensor<float>& sum, const LocalTensor<T>& leftRows, uint32_t leftFractals,
                                   const LocalTensor<T>& rightRows, uint32_t rightFractals, uint32_t n, uint32_t k) {
-    const uint32_t half = multiplied++ % kHalves;
-    const LocalTensor<T> a = left[half * (kL0HalfBytes / sizeof(T))], b = right[half * (kL0HalfBytes / sizeof(T))];
-    AscendC::WaitFlag<HardEvent::M_MTE1>(operandsUsed[half]);
+    const uint32_t side = multiplied++ % kHalves;
+    const LocalTensor<T> a = left[side * (kL0HalfBytes / sizeof(T))], b = right[side * (kL0HalfBytes / sizeof(T))];
+    AscendC::WaitFlag<HardEvent::M_MTE1>(operandsUsed[side]);
     AscendC::LoadData(a, leftRows, AscendC::LoadData2DParams(0, t.heads * leftFractals, 1, 0, 0, kLeftTransposed, 0));
     AscendC::LoadData(b, rightRows,
                       AscendC::LoadData2DParams(0, t.heads * rightFractals, 1, 0, 0, kRightTransposed, 0));
-    AscendC::SetFlag<HardEvent::MTE1_M>(operandsReady[half]);
-    AscendC::WaitFlag<HardEvent::MTE1_M>(operandsReady[half]);
+    AscendC::SetFlag<HardEvent::MTE1_M>(operandsReady[side]);
+    AscendC::WaitFlag<HardEvent::MTE1_M>(operandsReady[side]);
     AscendC::MmadParams size;
     size.m = kFractal;
     size.n = n;
@@ -168,20 +168,20 @@ class CubeSide {
       AscendC::Mmad(sum[h * (n / kFractal) * kFractalElements], a[h * leftFractals * kFractalElements],
                     b[h * rightFractals * kFractalElements], size);
     }
-    AscendC::SetFlag<HardEvent::M_MTE1>(operandsUsed[half]);
+    AscendC::SetFlag<HardEvent::M_MTE1>(operandsUsed[side]);
   }
 
   __aicore__ inline void Scores(uint32_t round) {
     AscendC::WaitFlag<HardEvent::MTE2_MTE1>(loaded[round % kSlots]);
     for (uint32_t c = 0; c < rounds.Cuboids(round); ++c) {
       for (uint32_t array = 0; array < kWeights; ++array) {  // q k, and dout v
-        const uint32_t half = scored++ % kHalves, fractals = t.width / kFractal;
-        const LocalTensor<float> sum = sums[half * t.heads * kFractalElements];
-        AscendC::WaitFlag<HardEvent::FIX_M>(sumStored[half]);
+        const uint32_t side = scored++ % kHalves, fractals = t.width / kFractal;
+        const LocalTensor<float> sum = sums[side * t.heads * kFractalElements];
+        AscendC::WaitFlag<HardEvent::FIX_M>(sumStored[side]);
         Multiply<false, false>(sum, Part(round, c, array == 0 ? 0 : 3), fractals, Part(round, c, array == 0 ? 1 : 2),
                                fractals, kFractal, t.width);
-        AscendC::SetFlag<HardEvent::M_FIX>(sumReady[half]);
-        AscendC::WaitFlag<HardEvent::M_FIX>(sumReady[half]);
+        AscendC::SetFlag<HardEvent::M_FIX>(sumReady[side]);
+        AscendC::WaitFlag<HardEvent::M_FIX>(sumReady[side]);
         AscendC::FixpipeParamsV220 out;
         out.nSize = t.heads * kFractal;
         out.mSize = t.volume;
@@ -189,7 +189,7 @@ class CubeSide {
         out.dstStride = t.heads * kFractal;
         const uint64_t to = exchange.At(round, array) + uint64_t(c) * t.volume * t.heads * kFractal;
         AscendC::Fixpipe<float, float, AscendC::CFG_ROW_MAJOR>(exchange.scores[to], sum, out);
-        AscendC::SetFlag<HardEvent::FIX_M>(sumStored[half]);
+        AscendC::SetFlag<HardEvent::FIX_M>(sumStored[side]);
       }
     }
     AscendC::CrossCoreSetFlag<2, PIPE_FIX>(kScoresReady);

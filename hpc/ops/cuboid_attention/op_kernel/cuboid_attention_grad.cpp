@@ -208,9 +208,9 @@ extern "C" __global__ __aicore__ void cuboid_attention_grad(GM_ADDR qkv, GM_ADDR
   AscendC::TPipe pipe;
   if (TILING_KEY_IS(1)) {
     KERNEL_TASK_TYPE(1, KERNEL_TYPE_AIV_ONLY);
-    cuboid::Gradient<DTYPE_QKV> kernel;
-    kernel.Init(data, &pipe, qkv, table, relative, mask, dropout, dout, dqkv, partial);
-    kernel.Process();
+    cuboid::Gradient<DTYPE_QKV> op;
+    op.Init(data, &pipe, qkv, table, relative, mask, dropout, dout, dqkv, partial);
+    op.Process();
   } else if (TILING_KEY_IS(2)) {
     KERNEL_TASK_TYPE(2, KERNEL_TYPE_MIX_AIC_1_2);
     cuboid::RunBlock<DTYPE_QKV, true>(data, &pipe, qkv, table, relative, dropout, dout, dqkv, partial, workspace);
