@@ -236,6 +236,15 @@ const std::map<std::string, std::function<void()>> kKernels = {
          in.EnQue(a);
        }
      }},
+    {"an event id fetched while freed buffers hold all of them", [] {
+       TPipe pipe;
+       TQue<TPosition::VECIN, 8> in;
+       pipe.InitBuffer(in, 8, 64);
+       LocalTensor<float> tensors[8];
+       for (LocalTensor<float>& a : tensors) a = in.AllocTensor<float>();
+       for (LocalTensor<float>& a : tensors) in.FreeTensor(a);
+       pipe.FetchEventID(HardEvent::V_MTE2);
+     }},
     {"an event id of 8", [] { SetFlag<HardEvent::V_MTE2>(8); }},
     {"repeats that depend on each other", [] {
        Bench k;

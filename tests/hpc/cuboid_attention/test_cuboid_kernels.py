@@ -117,6 +117,11 @@ def test_the_kernels_match_float64(name, dtype, cores):
         assert last_report()["tiling_key"] == (CUBE_KEY if cube else VECTOR_KEY)
 
 
+def test_a_core_takes_several_groups_of_heads_while_every_buffer_of_its_queues_is_in_use():
+    geometry = cuboid_geometry(**GEOMETRIES["shifted windows"])
+    check(geometry, random_call(geometry, 1, 4, 64, np.float16, True), cores=1)
+
+
 @given(
     data=st.tuples(*[st.integers(1, 6)] * 3),
     size=st.tuples(*[st.integers(1, 4)] * 3),

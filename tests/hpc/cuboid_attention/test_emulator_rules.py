@@ -44,6 +44,7 @@ RULES = {
     "a flag never waited for": "events",
     "a flag never set": "events",
     "a flag set twice": "events",
+    "an event id fetched while freed buffers hold all of them": "events",
     "an event id of 8": "events",
     "more queued tensors than events": "events",
     "repeats that depend on each other": "overlap",

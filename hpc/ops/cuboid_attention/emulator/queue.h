@@ -200,13 +200,24 @@ class TPipe {
     taken &= ~(1u << id);
   }
 
+  // The ids that queues hold are taken, too. The toolkit does not check: it returns one that does not exist.
   TEventID FetchEventID(HardEvent event) {
+    if (HeldByQueues(event) == emulator::kEventIds) emulator::Fail("events", "queues hold all ids of the event");
     for (int id = 0; id < emulator::kEventIds; ++id) {
       if (emulator::Current()->allocated_events[static_cast<int>(event)] >> id & 1) continue;
       const auto found = emulator::Current()->flags.find({static_cast<int>(event), id});
       if (found == emulator::Current()->flags.end() || !found->second.set) return static_cast<TEventID>(id);
     }
     emulator::Fail("events", "all %d event ids are in use", emulator::kEventIds);
+  }
+
+ private:
+  static int HeldByQueues(HardEvent event) {
+    constexpr HardEvent kOfQueues[] = {HardEvent::MTE2_V, HardEvent::V_MTE3, HardEvent::V_MTE2, HardEvent::MTE3_V};
+    for (int i = 0; i < 4; ++i) {
+      if (kOfQueues[i] == event) return emulator::Current()->queue_events[i];
+    }
+    return 0;
   }
 };
 

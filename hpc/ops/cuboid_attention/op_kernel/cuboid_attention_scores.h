@@ -82,7 +82,9 @@ class Scores {
     if constexpr (kNarrow) {
       if (kParts * partStride >= tableBlocks * 8 + square) loaded = rowsBuffer.template Get<float>();
     }
-    Flag<HardEvent::V_MTE2>();
+    // By way of the scalar unit: freed buffers of the queues may hold all ids from V to MTE2.
+    Flag<HardEvent::V_S>();
+    Flag<HardEvent::S_MTE2>();
     AscendC::DataCopyPad(loaded, tableGm,
                          AscendC::DataCopyExtParams(1, t.relativeRows * t.heads * sizeof(float), 0, 0, 0),
                          AscendC::DataCopyPadExtParams<float>(false, 0, 0, 0.0f));
