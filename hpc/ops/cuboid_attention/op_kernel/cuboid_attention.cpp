@@ -90,15 +90,16 @@ extern "C" __global__ __aicore__ void cuboid_attention(GM_ADDR qkv, GM_ADDR tabl
                                                        GM_ADDR tiling) {
   KERNEL_TASK_TYPE_DEFAULT(KERNEL_TYPE_AIV_ONLY);
   REGISTER_TILING_DEFAULT(CuboidAttentionTiling);
-  GET_TILING_DATA_WITH_STRUCT(CuboidAttentionTiling, data, tiling);
+  GET_TILING_DATA_WITH_STRUCT(CuboidAttentionTiling, tilingData, tiling);
   AscendC::TPipe pipe;
   if (TILING_KEY_IS(1)) {
     KERNEL_TASK_TYPE(1, KERNEL_TYPE_AIV_ONLY);
     cuboid::Forward<DTYPE_QKV> op;
-    op.Init(data, &pipe, qkv, table, relative, mask, dropout, out);
+    op.Init(tilingData, &pipe, qkv, table, relative, mask, dropout, out);
     op.Process();
   } else if (TILING_KEY_IS(2)) {
     KERNEL_TASK_TYPE(2, KERNEL_TYPE_MIX_AIC_1_2);
-    cuboid::RunBlock<DTYPE_QKV, false>(data, &pipe, qkv, table, relative, dropout, nullptr, out, nullptr, workspace);
+    cuboid::RunBlock<DTYPE_QKV, false>(tilingData, &pipe, qkv, table, relative, dropout, nullptr, out, nullptr,
+                                       workspace);
   }
 }

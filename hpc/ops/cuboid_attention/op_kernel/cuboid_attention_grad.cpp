@@ -204,15 +204,15 @@ extern "C" __global__ __aicore__ void cuboid_attention_grad(GM_ADDR qkv, GM_ADDR
                                                             GM_ADDR partial, GM_ADDR workspace, GM_ADDR tiling) {
   KERNEL_TASK_TYPE_DEFAULT(KERNEL_TYPE_AIV_ONLY);
   REGISTER_TILING_DEFAULT(CuboidAttentionTiling);
-  GET_TILING_DATA_WITH_STRUCT(CuboidAttentionTiling, data, tiling);
+  GET_TILING_DATA_WITH_STRUCT(CuboidAttentionTiling, tilingData, tiling);
   AscendC::TPipe pipe;
   if (TILING_KEY_IS(1)) {
     KERNEL_TASK_TYPE(1, KERNEL_TYPE_AIV_ONLY);
     cuboid::Gradient<DTYPE_QKV> op;
-    op.Init(data, &pipe, qkv, table, relative, mask, dropout, dout, dqkv, partial);
+    op.Init(tilingData, &pipe, qkv, table, relative, mask, dropout, dout, dqkv, partial);
     op.Process();
   } else if (TILING_KEY_IS(2)) {
     KERNEL_TASK_TYPE(2, KERNEL_TYPE_MIX_AIC_1_2);
-    cuboid::RunBlock<DTYPE_QKV, true>(data, &pipe, qkv, table, relative, dropout, dout, dqkv, partial, workspace);
+    cuboid::RunBlock<DTYPE_QKV, true>(tilingData, &pipe, qkv, table, relative, dropout, dout, dqkv, partial, workspace);
   }
 }

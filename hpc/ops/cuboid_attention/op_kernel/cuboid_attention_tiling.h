@@ -12,7 +12,7 @@ constexpr uint32_t kSlots = 4;      // rounds that are on their way at a time (k
 constexpr uint32_t kFractal = 16;   // rows and columns of what the cube unit multiplies
 
 struct CuboidAttentionTiling {
-  uint32_t key;
+  uint64_t key;
   uint32_t batch;
   uint32_t grid[3];       // cells
   uint32_t block[3];      // tokens of a cuboid
@@ -36,5 +36,7 @@ struct CuboidAttentionTiling {
   uint32_t hasDropout;
   float scale;               // of q
 };
+
+static_assert(sizeof(CuboidAttentionTiling) % 8 == 0, "the kernel's copy of it may move 8 bytes at a time");
 
 #endif  // CUBOID_ATTENTION_TILING_H_
