@@ -39,6 +39,7 @@ struct Rounds {
 // the gradient of the weights follows the scores, and that of the scores the weights.
 template <typename T, bool kGradient>
 struct Exchange {
+  __aicore__ inline Exchange() {}
   __aicore__ inline void Init(const CuboidAttentionTiling& t, GM_ADDR workspace, uint32_t block) {
     slotElements = t.slotElements;
     constexpr uint32_t kArrays = kGradient ? 2 : 1;

@@ -25,6 +25,8 @@ class Scores {
   static constexpr bool kNarrow = sizeof(T) < sizeof(float);
   static constexpr uint32_t kSlots = kNarrow ? kParts : 1;  // input buffers of a tile
 
+  __aicore__ inline Scores() {}
+
   __aicore__ inline void InitScores(const CuboidAttentionTiling& tiling, TPipe* pipe, GM_ADDR qkv, GM_ADDR table,
                                     GM_ADDR relative, GM_ADDR mask, GM_ADDR dropout) {
     t = tiling;
