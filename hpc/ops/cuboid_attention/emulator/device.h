@@ -13,7 +13,7 @@ namespace emulator {
 
 // Capacities, published. A vector core has the first, a cube core the others.
 constexpr std::uint32_t kUnifiedBufferBytes = 192 * 1024;
-constexpr std::uint32_t kL1Bytes = 512 * 1024;
+constexpr std::uint32_t kL1Bytes = 512 * 1024 - 128;  // the toolkit's TPipe keeps the end
 constexpr std::uint32_t kL0Bytes = 64 * 1024;  // of each of L0A, L0B
 constexpr std::uint32_t kL0CBytes = 128 * 1024;
 constexpr std::uint32_t kBlockBytes = 32;                  // published

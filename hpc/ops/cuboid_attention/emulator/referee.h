@@ -43,7 +43,7 @@ inline const char* NameOf(int pipe) {
   return names[pipe];
 }
 
-// The memories of a core lie one after the other in its addresses here.
+// The memories of a core lie one after the other in its addresses here, each from a multiple of 1024.
 enum Space { kUnified, kL1, kL0A, kL0B, kL0C, kSpaces };
 
 inline const char* NameOfSpace(int space) {
@@ -78,10 +78,11 @@ class Core {
       : device(device), index(index), count(count), member(member) {
     const std::uint32_t sizes[kSpaces] = {cube() ? 0 : kUnifiedBufferBytes, cube() ? kL1Bytes : 0,
                                           cube() ? kL0Bytes : 0, cube() ? kL0Bytes : 0, cube() ? kL0CBytes : 0};
+    constexpr std::uint32_t kAlign = 1024;
     std::uint32_t end = 0;
     for (int space = 0; space < kSpaces; ++space) {
-      top_[space] = begin_[space] = end;
-      end = end_[space] = end + sizes[space];
+      top_[space] = begin_[space] = (end + kAlign - 1) / kAlign * kAlign;
+      end = end_[space] = begin_[space] + sizes[space];
     }
     memory.resize(end);
     written.resize(end / 2);

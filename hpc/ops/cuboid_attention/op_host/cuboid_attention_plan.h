@@ -10,7 +10,7 @@
 namespace cuboid_plan {
 
 constexpr uint32_t kUnifiedBuffer = 192 * 1024;
-constexpr uint32_t kL1 = 512 * 1024;
+constexpr uint32_t kL1 = 512 * 1024 - 128;  // the toolkit keeps the end
 constexpr uint32_t kLargestVolume = 64;
 constexpr uint32_t kLargestStride = 255;   // of a vector instruction, in blocks
 constexpr uint32_t kLineElements = 64;     // products of a line: one vector repeat
