@@ -9,6 +9,7 @@
 
 int JOINED(Forward, SUFFIX)(const native::Arguments& a) {
   return emulator::Run(a, false, 6, [&](uint8_t* workspace, uint8_t* tiling) {
+    if ASCEND_IS_AIC matmul::clearWorkspace(workspace);  // as the toolkit's wrapper does
     cuboid_attention(a.At<uint8_t>(0), a.At<uint8_t>(1), a.At<uint8_t>(2), a.At<uint8_t>(3), a.At<uint8_t>(4),
                      a.At<uint8_t>(6), workspace, tiling);
   });

@@ -5,6 +5,14 @@
 #include "cuboid_attention_cube.h"
 #include "cuboid_attention_weights.h"
 
+// The toolkit's wrapper of a kernel for both kinds of cores calls matmul::clearWorkspace and includes nothing
+// that declares it.
+#if __has_include("lib/matmul_intf.h")
+#include "lib/matmul_intf.h"
+#else
+#include "adv_api/matmul_intf.h"
+#endif
+
 namespace cuboid {
 
 // `result` is out, or dqkv; `dout` and `partial` belong to the gradient.
