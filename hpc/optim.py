@@ -8,7 +8,9 @@ import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
 
 from hpc.flat import FlatLayout, PackBucket, Unpack
-from hpc.shard import OwnRows, Shard, WholeRows, sum_of_squares
+from hpc.ops.fused import fused_or_none
+from hpc.ops.native.adamw import NativeAdamWStep
+from hpc.shard import OwnRows, Shard, SumOfSquares, WholeRows
 
 
 class AdamW(nn.Cell):
@@ -53,6 +55,8 @@ class AdamW(nn.Cell):
         self.unpack = nn.CellList([Unpack(layout, b, parameters) for b in numbers])
         self.own_rows, self.whole_rows = OwnRows(self.shard), WholeRows(self.shard)
         self.is_shared_out = self.shard.size > 1
+        self.sum_of_squares = SumOfSquares()
+        self.fused = None if self.is_shared_out else fused_or_none(NativeAdamWStep)
         values = self._own({name: p.asnumpy() for name, p in parameters.items()})
         zeros = [np.zeros_like(bucket) for bucket in values]
         self.first_moment = _state("adamw.first_moment", zeros)
@@ -108,7 +112,7 @@ class AdamW(nn.Cell):
             the gradients' norm before clipping and whether the update was made.
         """
         if norm is None:
-            norm = ops.sqrt(sum_of_squares(gradients))
+            norm = ops.sqrt(self.sum_of_squares(gradients))
         is_finite = ops.logical_and(is_finite, ops.isfinite(norm))
         # A bad step multiplies every change by exactly 0 instead of branching: no host sync.
         on = ops.cast(is_finite, ms.float32)
@@ -121,6 +125,12 @@ class AdamW(nn.Cell):
         rate = on * learning_rate / correction1
         decay = (1.0 + counted) / (10.0 + counted)
         decay = ops.minimum(decay, ops.full_like(counted, self.ema_decay or 0.0))
+        average_gain = on * (1.0 - decay)
+        if self.fused is not None:
+            factors = (on, clip, self.gain1, self.gain2, unbiased, self.eps, shrink, rate)
+            done = self._step_in_place(gradients, (*factors, average_gain), norm)
+            ops.assign(self.updates, updates)
+            return ops.depend(norm, done), ops.depend(is_finite, done)
         done = norm
         for b in range(len(self.first_moment)):
             # One bucket after the other: all at once, the intermediate results of all would be in
@@ -140,10 +150,21 @@ class AdamW(nn.Cell):
             done = self.whole_rows(after) if self.is_shared_out else after
             done = self.unpack[b](done)
             if self.ema_decay is not None:
-                moved = self.average[b] + on * (1.0 - decay) * (after - self.average[b])
+                moved = self.average[b] + average_gain * (after - self.average[b])
                 done = ops.depend(done, ops.assign(self.average[b], moved))
         ops.assign(self.updates, updates)
         return norm, is_finite
+
+    def _step_in_place(self, gradients, factors, done):
+        numbers = ()
+        for factor in factors:
+            numbers = (*numbers, ops.reshape(ops.cast(factor, ms.float32), (1,)))
+        numbers = ops.concat(numbers)
+        for b in range(len(self.first_moment)):
+            average = numbers if self.ema_decay is None else self.average[b]
+            state = (self.first_moment[b], self.second_moment[b], average)
+            done = self.fused(gradients[b], *state, numbers, done, *self.unpack[b].targets)
+        return done
 
 
 def _state(name: str, buckets: list[np.ndarray]) -> ms.ParameterTuple:

@@ -15,6 +15,8 @@ from mindspore import nn, ops
 
 from hpc.gather import gather_in_group
 from hpc.mesh import Mesh
+from hpc.ops.fused import fused_or_none
+from hpc.ops.native.adamw import NativeSumOfSquares
 from hpc.runtime import Runtime
 
 
@@ -112,10 +114,20 @@ class WholeRows(nn.Cell):
         return self.reduce(ops.concat(parts))
 
 
-def sum_of_squares(buckets):
-    """Return the sum of squares over buckets `[R, 1024]`, a float32 scalar; usable in graphs."""
-    squares = ops.zeros((), ms.float32)
-    for bucket in buckets:
-        # One after the other: the squares of one bucket are in memory, not those of all.
-        squares = squares + ops.square(ops.depend(bucket, squares)).sum(axis=1).sum()
-    return squares
+class SumOfSquares(nn.Cell):
+    """Buckets `[R, 1024]` -> the sum of the squares of all, a float32 scalar."""
+
+    def __init__(self):
+        super().__init__()
+        self.fused = fused_or_none(NativeSumOfSquares)
+
+    def construct(self, buckets):
+        squares = ops.zeros((), ms.float32)
+        for bucket in buckets:
+            if self.fused is not None:
+                squares = squares + self.fused(bucket).reshape(())
+            else:
+                # One after the other: the squares of one bucket are in memory, not those of all.
+                after = ops.depend(bucket, squares)
+                squares = squares + ops.square(after).sum(axis=1).sum()
+        return squares

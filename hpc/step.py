@@ -11,7 +11,7 @@ from mindspore import Parameter, Tensor, nn, ops
 from hpc.compile_cache import Compiler
 from hpc.flat import LANES, Pack, cleared, make_layout
 from hpc.optim import AdamW, set_arrays
-from hpc.shard import ReduceToOwnRows, Shard, sum_of_squares
+from hpc.shard import ReduceToOwnRows, Shard, SumOfSquares
 from hpc.tree_sum import AddParts, SummationTree, TreeMean, add_as_tree
 
 STOP_VOTES = "stop_votes"
@@ -251,13 +251,14 @@ class _Mean(nn.Cell):
     def __init__(self, group: str | None, size: int):
         super().__init__()
         self.size = size
+        self.sum_of_squares = SumOfSquares()
         if size > 1:
             self.reduce = ops.AllReduce(ops.ReduceOp.SUM, group)
             self.join = ops.Concat(0)
 
     def construct(self, buckets, scalars):
         if self.size == 1:
-            return buckets, scalars, sum_of_squares(buckets)
+            return buckets, scalars, self.sum_of_squares(buckets)
         share = 1.0 / self.size
         reduced = ()
         for bucket in buckets[:-1]:
@@ -268,7 +269,7 @@ class _Mean(nn.Cell):
         last = ops.reshape(ops.slice(both, (0,), (count,)), (-1, LANES))
         reduced = (*reduced, last)
         scalars = ops.slice(both, (count,), (scalars.shape[0],))
-        return reduced, scalars, sum_of_squares(reduced)
+        return reduced, scalars, self.sum_of_squares(reduced)
 
 
 class _MeanOfOwnRows(nn.Cell):
@@ -277,6 +278,7 @@ class _MeanOfOwnRows(nn.Cell):
     def __init__(self, shard: Shard):
         super().__init__()
         self.share = 1.0 / shard.size
+        self.sum_of_squares = SumOfSquares()
         self.own_rows = ReduceToOwnRows(shard)
         self.reduce = ops.AllReduce(ops.ReduceOp.SUM, shard.group)
 
@@ -284,7 +286,7 @@ class _MeanOfOwnRows(nn.Cell):
         reduced = ()
         for bucket in buckets:
             reduced = (*reduced, self.own_rows(bucket) * self.share)
-        squares = ops.reshape(sum_of_squares(reduced), (1,))
+        squares = ops.reshape(self.sum_of_squares(reduced), (1,))
         both = self.reduce(ops.concat((squares, scalars * self.share)))
         return reduced, both[1:], both[0]
 

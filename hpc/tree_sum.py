@@ -17,7 +17,7 @@ from mindspore import Tensor, nn, ops
 from hpc.flat import LANES
 from hpc.mesh import Mesh
 from hpc.runtime import Runtime
-from hpc.shard import sum_of_squares
+from hpc.shard import SumOfSquares
 
 Total = tuple[Tensor, ...]
 
@@ -103,6 +103,7 @@ class TreeMean(nn.Cell):
     def __init__(self, tree: SummationTree):
         super().__init__()
         self.share = 1.0 / tree.shards
+        self.sum_of_squares = SumOfSquares()
         self.reduces = tuple(ops.AllReduce(ops.ReduceOp.SUM, group) for group in tree.pairs)
 
     def construct(self, buckets, scalars):
@@ -116,4 +117,4 @@ class TreeMean(nn.Cell):
         last = ops.reshape(ops.slice(means[-1], (0,), (count,)), (-1, LANES))
         scalars = ops.slice(means[-1], (count,), (scalars.shape[0],))
         buckets = (*means[:-1], last)
-        return buckets, scalars, sum_of_squares(buckets)
+        return buckets, scalars, self.sum_of_squares(buckets)

@@ -9,7 +9,7 @@ from mindspore import Parameter, Tensor, nn, ops
 
 from hpc.flat import cleared
 from hpc.optim import AdamW
-from hpc.shard import ReduceToOwnRows, sum_of_squares
+from hpc.shard import ReduceToOwnRows, SumOfSquares
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +52,7 @@ class PipelineUpdate(nn.Cell):
     ):
         super().__init__(auto_prefix=False)
         self.optimizer = optimizer
+        self.sum_of_squares = SumOfSquares()
         self.sums, self.scalar_sums = ms.ParameterTuple(sums), scalar_sums
         self.owned = tuple(owned)
         self.share = 1.0 / (micro_batches * groups.data_size)
@@ -75,7 +76,7 @@ class PipelineUpdate(nn.Cell):
             before = gradient
             gradients = (*gradients, gradient)
             if self.owned[b]:
-                squares = squares + sum_of_squares((gradient,))
+                squares = squares + self.sum_of_squares((gradient,))
         mine = ops.concat(
             (
                 ops.reshape(squares, (1,)) * self.square_share,

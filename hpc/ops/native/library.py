@@ -116,18 +116,20 @@ def build_library(
 
 @cache
 def elementwise_library() -> Path:
-    """Return the library of the operators in elementwise.py. Raises LibraryUnavailable."""
+    """Return the library of the operators in elementwise.py and adamw.py. Raises LibraryUnavailable."""
     return build_library(
         name="elementwise",
         sources=[
             CPU_SOURCES / f"{part}.cpp"
             for part in (
+                "adamw",
                 "add_bias",
                 "channel_axis",
                 "gelu",
                 "group_norm",
                 "keyed_dropout",
                 "layer_norm",
+                "sum_of_squares",
             )
         ],
         include=[CPU_SOURCES],
