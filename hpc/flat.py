@@ -12,6 +12,9 @@ import mindspore as ms
 import numpy as np
 from mindspore import Tensor, nn, ops
 
+from hpc.ops.fused import fused_or_none
+from hpc.ops.native.adamw import NativeClear
+
 LANES = 1024
 
 
@@ -101,13 +104,20 @@ def _write_slice(flat, start, size, parameter):
     return ops.assign(parameter, ops.reshape(part, ops.shape(parameter)))
 
 
-def cleared(bucket):
-    """Return zeros of a bucket's shape; usable in graphs.
+class Clear(nn.Cell):
+    """``construct(bucket, after) -> done``: set a bucket to zeros once there is `after`."""
 
-    `zeros_like` would compile in a constant of that size, and 0 times a number that is not finite
-    is not 0.
-    """
-    return ops.nan_to_num(bucket, 0.0, 0.0, 0.0) * 0.0
+    def __init__(self):
+        super().__init__()
+        self.fused = fused_or_none(NativeClear)
+
+    def construct(self, bucket, after):
+        if self.fused is not None:
+            return self.fused(bucket, after)
+        # `zeros_like` would compile in a constant of that size, and 0 times a number that is not
+        # finite is not 0.
+        zeros = ops.nan_to_num(ops.depend(bucket, after), 0.0, 0.0, 0.0) * 0.0
+        return ops.assign(bucket, zeros)
 
 
 class PackBucket(nn.Cell):

@@ -99,24 +99,26 @@ class AdamW(nn.Cell):
     def _own(self, arrays: Mapping[str, np.ndarray]) -> list[np.ndarray]:
         return [self.shard.own_rows(bucket) for bucket in self.layout.flatten(arrays)]
 
-    def construct(self, gradients, learning_rate, is_finite, norm=None):
+    def construct(self, gradients, learning_rate, is_finite, norm=None, share=1.0):
         """Update the parameters from gradient buckets.
 
         Args:
-            gradients: tuple of `[R, 1024]`, with a shard `[R/d, 1024]`, averaged over all samples.
+            gradients: tuple of `[R, 1024]`, with a shard `[R/d, 1024]`; times `share` they are the
+                means over all samples.
             learning_rate: float32 scalar.
             is_finite: bool scalar; the norm's own finiteness is looked at in any case.
-            norm: of the whole network's gradient, where these are not all of it.
+            norm: of the whole network's mean gradient, where these are not all of it.
+            share: see gradients.
 
         Returns:
-            the gradients' norm before clipping and whether the update was made.
+            the mean gradient's norm before clipping and whether the update was made.
         """
         if norm is None:
-            norm = ops.sqrt(self.sum_of_squares(gradients))
+            norm = ops.sqrt(self.sum_of_squares(gradients)) * share
         is_finite = ops.logical_and(is_finite, ops.isfinite(norm))
         # A bad step multiplies every change by exactly 0 instead of branching: no host sync.
         on = ops.cast(is_finite, ms.float32)
-        clip = ops.minimum(self.max_norm / (norm + 1e-6), ops.ones_like(norm))
+        clip = ops.minimum(self.max_norm / (norm + 1e-6), ops.ones_like(norm)) * share
         updates = self.updates + on
         counted = ops.maximum(updates, ops.ones_like(updates))
         correction1 = -ops.expm1(counted * self.log_beta1)

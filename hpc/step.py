@@ -9,7 +9,7 @@ import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
 
 from hpc.compile_cache import Compiler
-from hpc.flat import LANES, Pack, cleared, make_layout
+from hpc.flat import LANES, Clear, Pack, make_layout
 from hpc.optim import AdamW, set_arrays
 from hpc.shard import ReduceToOwnRows, Shard, SumOfSquares
 from hpc.tree_sum import AddParts, SummationTree, TreeMean, add_as_tree
@@ -119,7 +119,8 @@ class TrainStep:
             mean = _Mean(data_group, data_size)
         else:
             mean = _MeanOfOwnRows(shard)
-        update = _Update(self.optimizer, mean, _Report())
+        sums_of = 1 if tree is not None else accumulation
+        update = _Update(self.optimizer, mean, _Report(), share=1.0 / sums_of)
         if tree is not None:
             self._part, self._add = _Part(gradients), AddParts()
             self._apply_total = _ApplyTotal(update)
@@ -128,7 +129,7 @@ class TrainStep:
         else:
             self._sums = _Sums(self.layout, scalars=1 + len(scalar_names))
             self._accumulate = _Accumulate(gradients, self._sums)
-            self._apply = _ApplySums(update, self._sums, accumulation)
+            self._apply = _ApplySums(update, self._sums)
 
     def compile(self, *inputs: np.ndarray | Tensor, compiler: Compiler = nn.Cell.compile) -> None:
         """Compile for inputs of these shapes and dtypes without making a step.
@@ -302,18 +303,27 @@ class _Report(nn.Cell):
 
 
 class _Update(nn.Cell):
-    """control, this rank's buckets and scalars -> the step's report; changes the weights."""
+    """control, this rank's buckets and scalars -> the step's report; changes the weights.
 
-    def __init__(self, optimizer: AdamW, mean: nn.Cell, report: _Report):
+    Buckets and scalars times `share` are means over this rank's samples.
+    """
+
+    def __init__(self, optimizer: AdamW, mean: nn.Cell, report: _Report, *, share: float):
         super().__init__(auto_prefix=False)
         self.optimizer, self.mean, self.report = optimizer, mean, report
+        self.share = share
 
     def construct(self, control, buckets, scalars):
         votes = ops.slice(control, (1,), (1,))
-        buckets, scalars, squares = self.mean(buckets, ops.concat((scalars, votes)))
+        scalars = ops.concat((scalars * self.share, votes))
+        buckets, scalars, squares = self.mean(buckets, scalars)
         votes, scalars = scalars[-1], scalars[:-1]
         norm, is_finite = self.optimizer(
-            buckets, control[0], ops.isfinite(scalars[0]), ops.sqrt(squares)
+            buckets,
+            control[0],
+            ops.isfinite(scalars[0]),
+            ops.sqrt(squares) * self.share,
+            self.share,
         )
         return self.report(scalars, norm, is_finite, votes)
 
@@ -366,19 +376,17 @@ class _Accumulate(nn.Cell):
 
 
 class _ApplySums(nn.Cell):
-    def __init__(self, update: _Update, sums: _Sums, accumulation: int):
+    def __init__(self, update: _Update, sums: _Sums):
         super().__init__(auto_prefix=False)
-        self.update, self.sums, self.share = update, sums, 1.0 / accumulation
+        self.update, self.sums = update, sums
+        self.clear = Clear()
 
     def construct(self, control):
-        buckets = ()
+        report = done = self.update(control, self.sums.buckets, self.sums.scalars)
         for bucket in self.sums.buckets:
-            buckets = (*buckets, bucket * self.share)
-        report = self.update(control, buckets, self.sums.scalars * self.share)
-        for bucket in self.sums.buckets:
-            ops.assign(bucket, cleared(bucket))
+            done = self.clear(bucket, done)
         ops.assign(self.sums.scalars, ops.zeros_like(self.sums.scalars))
-        return report
+        return ops.depend(report, done)
 
 
 def _vector(scalars):

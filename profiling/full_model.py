@@ -1,9 +1,10 @@
-"""The published denoiser at batch 1: build, load a state dict, one forward, training steps.
+"""The published denoiser at batch 1: build, load a state dict, training steps, forward passes.
 
-    python profiling/full_model.py [--config configs/sevirlr.yaml] [--steps 2] [--recompute]
+    python profiling/full_model.py [--config configs/sevirlr.yaml] [--steps 3] [--set KEY=VALUE]
 
 Prints seconds, memory now and at its peak, and of forward passes and steps the share of this
-process's matrix-product peak. Needs up to 20 GB.
+process's matrix-product peak. `--set denoiser.recompute=true` and `--set
+denoiser.attention_backend=reference` show what these cost. Needs 8 GB, with plain operators 15 GB.
 """
 
 import argparse
@@ -62,18 +63,12 @@ def made_up(names: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--config", default="configs/sevirlr.yaml")
-    parser.add_argument("--steps", type=int, default=2, help="training steps after the first")
-    parser.add_argument("--recompute", action="store_true")
+    parser.add_argument("--steps", type=int, default=3, help="training steps after the first")
+    parser.add_argument("--set", action="append", default=[], dest="changes", metavar="KEY=VALUE")
     options = parser.parse_args()
     ms.set_device("CPU")
     ms.set_context(mode=ms.GRAPH_MODE)
-    config = load_config(
-        options.config,
-        [
-            f"denoiser.recompute={str(options.recompute).lower()}",
-            "train_diffusion.global_batch=1",
-        ],
-    )
+    config = load_config(options.config, ["train_diffusion.global_batch=1", *options.changes])
     peak = product_rate()
     print(f"matrix product: {peak / 1e9:.0f} GFLOP/s")
     operations = DenoiserCost(config).total().operations
@@ -85,11 +80,6 @@ def main() -> None:
     load_reference(denoiser, made_up(to_reference(denoiser)))
     clock.tell("loaded a state dict under the reference's names")
     clean, noise, steps, condition, key = make_inputs(config, 1)
-    denoiser.set_train(False)
-    for what in ("first forward, with compilation", "forward", "forward"):
-        denoiser(ms.Tensor(noise), ms.Tensor(steps), ms.Tensor(condition)).asnumpy()
-        clock.tell(what, operations=operations if what == "forward" else None)
-    denoiser.set_train(True)
     for number in range(1 + options.steps):
         report = step(clean, noise, steps, condition, key, learning_rate=1e-4).read()
         what = "training step" if number else "first training step, with compilation"
@@ -97,6 +87,10 @@ def main() -> None:
             f"{what}, loss {report['loss']:.4f}",
             operations=TRAINING_PASSES * operations if number else None,
         )
+    denoiser.set_train(False)
+    for what in ("first forward, with compilation", *["forward"] * options.steps):
+        denoiser(ms.Tensor(noise), ms.Tensor(steps), ms.Tensor(condition)).asnumpy()
+        clock.tell(what, operations=operations if what == "forward" else None)
 
 
 if __name__ == "__main__":

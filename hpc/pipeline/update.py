@@ -7,7 +7,7 @@ import mindspore as ms
 import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
 
-from hpc.flat import cleared
+from hpc.flat import Clear
 from hpc.optim import AdamW
 from hpc.shard import ReduceToOwnRows, SumOfSquares
 
@@ -52,13 +52,17 @@ class PipelineUpdate(nn.Cell):
     ):
         super().__init__(auto_prefix=False)
         self.optimizer = optimizer
-        self.sum_of_squares = SumOfSquares()
+        self.sum_of_squares, self.clear = SumOfSquares(), Clear()
         self.sums, self.scalar_sums = ms.ParameterTuple(sums), scalar_sums
         self.owned = tuple(owned)
+        self.is_alone = groups.world is None
         self.share = 1.0 / (micro_batches * groups.data_size)
+        """Times the sums over samples and ranks makes means."""
         self.vote_share = 1.0 / groups.world_size
         # Data ranks find the same squares, or each those of its own rows.
-        self.square_share = 1.0 if optimizer.is_shared_out else 1.0 / groups.data_size
+        self.square_share = self.share**2
+        if not optimizer.is_shared_out:
+            self.square_share = self.square_share / groups.data_size
         self.over_holders = nn.CellList([_Sum(group) for group in groups.holders])
         self.over_world = _Sum(groups.world)
         self.over_data = (
@@ -67,13 +71,16 @@ class PipelineUpdate(nn.Cell):
 
     def construct(self, control):
         # Each message waits for the one before: ranks with different graphs would otherwise be
-        # free to send in different orders, and messages of one group would meet wrongly.
+        # free to send in different orders, and messages of one group would meet wrongly. Alone,
+        # nothing waits: the framework copies a parameter that does.
         gradients, before = (), control
         squares = ops.zeros((), ms.float32)
         for b in range(len(self.sums)):
-            gradient = ops.depend(self.sums[b] * self.share, before)
-            gradient = self.over_data(self.over_holders[b](gradient))
-            before = gradient
+            gradient = self.sums[b]
+            if not self.is_alone:
+                gradient = ops.depend(gradient, before)
+                gradient = self.over_data(self.over_holders[b](gradient))
+                before = gradient
             gradients = (*gradients, gradient)
             if self.owned[b]:
                 squares = squares + self.sum_of_squares((gradient,))
@@ -86,14 +93,17 @@ class PipelineUpdate(nn.Cell):
         )
         everywhere = self.over_world(ops.depend(mine, before))
         norm, votes, scalars = ops.sqrt(everywhere[0]), everywhere[1:2], everywhere[2:]
-        _, is_updated = self.optimizer(gradients, control[0], ops.isfinite(scalars[0]), norm)
+        _, is_updated = self.optimizer(
+            gradients, control[0], ops.isfinite(scalars[0]), norm, self.share
+        )
+        is_updated = done = is_updated.astype(ms.float32)
         for b in range(len(self.sums)):
-            ops.assign(self.sums[b], cleared(self.sums[b]))
+            done = self.clear(self.sums[b], done)
         ops.assign(self.scalar_sums, ops.zeros_like(self.scalar_sums))
         found = (
             scalars[:1],
             ops.reshape(norm, (1,)),
-            ops.reshape(is_updated.astype(ms.float32), (1,)),
+            ops.reshape(ops.depend(is_updated, done), (1,)),
             votes,
         )
         if scalars.shape[0] > 1:

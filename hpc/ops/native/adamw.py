@@ -9,8 +9,6 @@ from mindspore import Tensor, nn, ops
 
 from hpc.ops.native.library import elementwise_library
 
-FACTORS = 9
-
 
 class NativeAdamWStep(nn.Cell):
     """Overwrite weights, moments and average of a bucket by those of a step of AdamW.
@@ -32,6 +30,20 @@ class NativeAdamWStep(nn.Cell):
 
     def construct(self, *operands: Tensor) -> Tensor:
         return self.operator(*operands)
+
+
+class NativeClear(nn.Cell):
+    """``construct(bucket, after) -> done [1]``: set a parameter to zeros; see `NativeAdamWStep`.
+
+    Raises LibraryUnavailable at construction where the library cannot be built.
+    """
+
+    def __init__(self):
+        super().__init__()
+        self.operator = ops.Custom(f"{elementwise_library()}:Clear", (1,), ms.float32, "aot")
+
+    def construct(self, bucket: Tensor, after: Tensor) -> Tensor:
+        return self.operator(bucket, after)
 
 
 class NativeSumOfSquares(nn.Cell):

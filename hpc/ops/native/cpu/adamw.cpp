@@ -56,3 +56,12 @@ NATIVE_OPERATOR(AdamWStep) {
   });
   return kOk;
 }
+
+// an array, something to wait for -> something to wait for [1]. Overwrites the array by zeros.
+NATIVE_OPERATOR(Clear) {
+  if (arguments.count != 3) return kWrongCount;
+  float* x = arguments.At<float>(0);
+  ParallelFor(arguments.Size(0), [&](std::int64_t begin, std::int64_t end) { std::fill(x + begin, x + end, 0.0f); });
+  arguments.At<float>(2)[0] = 0.0f;
+  return kOk;
+}
