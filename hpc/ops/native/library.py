@@ -116,7 +116,7 @@ def build_library(
 
 @cache
 def elementwise_library() -> Path:
-    """Return the library of the operators in elementwise.py and adamw.py. Raises LibraryUnavailable."""
+    """Return the library of all operators of this folder. Raises LibraryUnavailable."""
     return build_library(
         name="elementwise",
         sources=[
