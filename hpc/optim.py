@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import mindspore as ms
 import numpy as np
@@ -56,7 +57,7 @@ class AdamW(nn.Cell):
         self.own_rows, self.whole_rows = OwnRows(self.shard), WholeRows(self.shard)
         self.is_shared_out = self.shard.size > 1
         self.sum_of_squares = SumOfSquares()
-        self.fused = None if self.is_shared_out else fused_or_none(NativeAdamWStep)
+        self.fused: Any = None if self.is_shared_out else fused_or_none(NativeAdamWStep)
         values = self._own({name: p.asnumpy() for name, p in parameters.items()})
         zeros = [np.zeros_like(bucket) for bucket in values]
         self.first_moment = _state("adamw.first_moment", zeros)
@@ -158,10 +159,7 @@ class AdamW(nn.Cell):
         return norm, is_finite
 
     def _step_in_place(self, gradients, factors, done):
-        numbers = ()
-        for factor in factors:
-            numbers = (*numbers, ops.reshape(ops.cast(factor, ms.float32), (1,)))
-        numbers = ops.concat(numbers)
+        numbers = ops.concat([ops.reshape(ops.cast(f, ms.float32), (1,)) for f in factors])
         for b in range(len(self.first_moment)):
             average = numbers if self.ema_decay is None else self.average[b]
             state = (self.first_moment[b], self.second_moment[b], average)

@@ -5,11 +5,13 @@ and the efficiencies that `ASSUMPTIONS` names, the pipeline's bubble from the si
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+import psutil
 
 from hpc.errors import UserError
 from hpc.mesh import Mesh, make_mesh
-from hpc.monitor.peak import NPUS, Published
+from hpc.monitor.peak import NPUS, Published, job_peak
 from hpc.pipeline.costs import StageCosts
 from hpc.pipeline.partition import fold_blocks
 from hpc.pipeline.schedule import folded_one_forward_one_backward, micro_batches_of
@@ -64,13 +66,13 @@ def _npu(name: str, figures: Published) -> Device:
 
 DEVICES: Mapping[str, Device] = {
     **{name: _npu(name, figures) for name, figures in NPUS.items()},
-    "cpu": Device(
+    "cpu": Device(  # peak and memory are those of this host, when it is planned for
         name="cpu",
         peak=135 * GIGA,
-        convolution=0.42,
-        linear=0.22,
+        convolution=0.7,
+        linear=0.65,
         memory=24 * GIGA,
-        memory_bandwidth=10 * GIGA,
+        memory_bandwidth=25 * GIGA,
         near=0.1 * GIGA,
         far=0.1 * GIGA,
         float32_share=1.0,
@@ -150,7 +152,7 @@ def plan(*, config: Config, nodes: int, per_node: int, device: str = "910B2") ->
         config: of the run; ``parallel.pipeline`` is the mesh that it asks for.
         nodes: hosts.
         per_node: devices of each.
-        device: name in `DEVICES`. A CPU is one host's cores, shared by its ranks.
+        device: name in `DEVICES`. A CPU is the cores of a host like this one, shared by its ranks.
 
     Raises:
         UserError: the cluster is empty, the device unknown, or the configured mesh cannot run; the
@@ -161,7 +163,8 @@ def plan(*, config: Config, nodes: int, per_node: int, device: str = "910B2") ->
     if device not in DEVICES:
         raise UserError(f"device {device!r} is unknown: choose {', '.join(DEVICES)}")
     ranks, wanted = nodes * per_node, config.parallel.pipeline
-    cluster = _Cluster(config, DEVICES[device], ranks=ranks, per_node=per_node)
+    chosen = this_host(ranks=per_node) if device == "cpu" else DEVICES[device]
+    cluster = _Cluster(config, chosen, ranks=ranks, per_node=per_node)
     found = {}
     refused: dict[int, UserError] = {}
     for stages in (p for p in range(1, ranks + 1) if ranks % p == 0 or p == wanted):
@@ -189,6 +192,12 @@ def plan(*, config: Config, nodes: int, per_node: int, device: str = "910B2") ->
         )
     best = min(fitting, key=lambda option: option.step_seconds)
     return Plan(cluster.device, nodes, found[wanted], best, tuple(found.values()))
+
+
+def this_host(*, ranks: int) -> Device:
+    """Return the CPU with this host's memory and its peak, which is measured in half a second."""
+    peak = job_peak(ranks=ranks, hosts=1, folder=None) or DEVICES["cpu"].peak
+    return replace(DEVICES["cpu"], peak=peak, memory=psutil.virtual_memory().total)
 
 
 class _Cluster:
