@@ -57,7 +57,7 @@ class AdamW(nn.Cell):
         self.own_rows, self.whole_rows = OwnRows(self.shard), WholeRows(self.shard)
         self.is_shared_out = self.shard.size > 1
         self.sum_of_squares = SumOfSquares()
-        self.fused: Any = None if self.is_shared_out else fused_or_none(NativeAdamWStep)
+        self.fused: Any = None if self.is_shared_out else fused_or_none(self._fused_steps)
         values = self._own({name: p.asnumpy() for name, p in parameters.items()})
         zeros = [np.zeros_like(bucket) for bucket in values]
         self.first_moment = _state("adamw.first_moment", zeros)
@@ -89,6 +89,15 @@ class AdamW(nn.Cell):
         set_arrays([self.updates], [moments["updates"]])
         if self.ema_decay is not None:
             set_arrays(self.average, self._own({name: average[name] for name in self.names}))
+
+    def _fused_steps(self) -> nn.CellList:
+        has_average = self.ema_decay is not None
+        return nn.CellList(
+            [
+                NativeAdamWStep(weights=len(names), has_average=has_average)
+                for names in self.layout.buckets
+            ]
+        )
 
     def _moments(self):
         return ("first_moment", self.first_moment), ("second_moment", self.second_moment)
@@ -163,7 +172,7 @@ class AdamW(nn.Cell):
         for b in range(len(self.first_moment)):
             average = numbers if self.ema_decay is None else self.average[b]
             state = (self.first_moment[b], self.second_moment[b], average)
-            done = self.fused(gradients[b], *state, numbers, done, *self.unpack[b].targets)
+            done = self.fused[b](gradients[b], *state, numbers, done, *self.unpack[b].targets)
         return done
 
 

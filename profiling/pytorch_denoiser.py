@@ -1,4 +1,4 @@
-"""The published denoiser in PyTorch, eager, as a user would write it: the other side of a comparison.
+"""The published denoiser in eager PyTorch, as a user would write it, to compare with.
 
     python -m venv /tmp/pytorch && /tmp/pytorch/bin/pip install torch==2.13.0 numpy psutil
     OMP_NUM_THREADS=2 /tmp/pytorch/bin/python profiling/pytorch_denoiser.py --steps 3

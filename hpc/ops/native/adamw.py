@@ -4,29 +4,50 @@ MindSpore has no such kernel; as operations of its own a step of AdamW reads and
 some twenty times.
 """
 
+from collections.abc import Sequence
+
 import mindspore as ms
 from mindspore import Tensor, nn, ops
+from mindspore.ops import signature
 
 from hpc.ops.native.library import elementwise_library
+
+
+def _in_place(name: str, writes: Sequence[bool]) -> ops.Custom:
+    """Return an operator that overwrites some of its inputs, which must be parameters.
+
+    Without the signature the framework hands over a copy of a parameter where it sees fit. It drops
+    an operator whose output nobody uses all the same.
+    """
+    operator = ops.Custom(f"{elementwise_library()}:{name}", (1,), ms.float32, "aot")
+    operator.add_prim_attr("side_effect_mem", True)
+    access = {True: signature.sig_rw.RW_WRITE, False: signature.sig_rw.RW_READ}
+    operator.set_signatures(
+        [signature.make_sig(f"x{i}", access[write]) for i, write in enumerate(writes)]
+    )
+    return operator
 
 
 class NativeAdamWStep(nn.Cell):
     """Overwrite weights, moments and average of a bucket by those of a step of AdamW.
 
     ``construct(gradient, first, second, average, factors, after, *weights) -> done [1]``: gradient
-    and state are `[R, 1024]`, an average that is not kept is one number, weights are the parameters
-    of the bucket in order. `factors` `[9]` are, by the names of hpc/optim.py, on, clip, gain1,
-    gain2, unbiased, eps, shrink, rate and the gain of the average; on = 0 changes nothing.
+    and state are `[R, 1024]`, an average that is not kept is anything of another size, weights are
+    the parameters of the bucket in order. `factors` `[9]` are, by the names of hpc/optim.py, on,
+    clip, gain1, gain2, unbiased, eps, shrink, rate and the gain of the average; on = 0 changes
+    nothing. It runs after `after`.
 
-    The framework does not see that the operator writes: it runs after `after`, which must wait for
-    all that reads the weights, and whatever reads them next must wait for `done`.
+    Args:
+        weights: how many parameters the bucket has.
+        has_average: whether an average is kept.
 
     Raises LibraryUnavailable at construction where the library cannot be built.
     """
 
-    def __init__(self):
+    def __init__(self, *, weights: int, has_average: bool):
         super().__init__()
-        self.operator = ops.Custom(f"{elementwise_library()}:AdamWStep", (1,), ms.float32, "aot")
+        writes = (False, True, True, has_average, False, False, *[True] * weights)
+        self.operator = _in_place("AdamWStep", writes)
 
     def construct(self, *operands: Tensor) -> Tensor:
         return self.operator(*operands)
@@ -40,7 +61,7 @@ class NativeClear(nn.Cell):
 
     def __init__(self):
         super().__init__()
-        self.operator = ops.Custom(f"{elementwise_library()}:Clear", (1,), ms.float32, "aot")
+        self.operator = _in_place("Clear", (True, False))
 
     def construct(self, bucket: Tensor, after: Tensor) -> Tensor:
         return self.operator(bucket, after)
