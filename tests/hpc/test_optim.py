@@ -105,3 +105,20 @@ def test_the_first_step_may_be_bad():
 
 def test_without_an_average_none_is_stored():
     assert len(Optimized(ema_decay=None).optimizer.average) == 0
+
+
+def test_the_frameworks_operations_make_the_same_steps_as_the_native_operator(monkeypatch):
+    native = Optimized()
+    for module in ("hpc.optim", "hpc.shard"):
+        monkeypatch.setattr(f"{module}.fused_or_none", lambda make: None)
+    operations = Optimized()
+    assert native.optimizer.fused is not None
+    assert operations.optimizer.fused is None
+    for seed, rate in enumerate(RATES, start=1):
+        gradients = draw(seed, scale=0.2 * seed)
+        if seed == 3:
+            gradients["weight"][0, 0] = np.inf
+        norms = [each.step(gradients, rate)[0] for each in (native, operations)]
+        assert norms[0] == pytest.approx(norms[1], rel=1e-6)
+    for one, other in zip(native.everything(), operations.everything(), strict=True):
+        np.testing.assert_allclose(one, other, rtol=2e-6, atol=2e-7)
