@@ -87,14 +87,17 @@ def main() -> None:
     load_reference(denoiser, made_up(to_reference(denoiser)))
     clock.tell("loaded a state dict under the reference's names")
     clean, noise, steps, condition, key = make_inputs(config, 1)
-    if options.graphs is not None:
+    inputs = (clean, noise, steps, condition, key)
+    if options.graphs is None:
+        step.compile(*inputs)
+    else:
         packages = [Path(package.__file__ or "").parent for package in (hpc, prediff)]
         graphs = CompileCache(options.graphs, runtime=ALONE, packages=packages)
-        step.compile(clean, noise, steps, condition, key, compiler=graphs.compile)
-        clock.tell("compiled or loaded the training step")
+        step.compile(*inputs, compiler=graphs.compile)
+    clock.tell("compiled or loaded the training step")
     for number in range(1 + options.steps):
-        report = step(clean, noise, steps, condition, key, learning_rate=1e-4).read()
-        what = "training step" if number else "first training step, with compilation"
+        report = step(*inputs, learning_rate=1e-4).read()
+        what = "training step" if number else "first training step"
         clock.tell(
             f"{what}, loss {report['loss']:.4f}",
             operations=TRAINING_PASSES * operations if number else None,

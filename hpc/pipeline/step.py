@@ -7,6 +7,7 @@ import numpy as np
 from mindspore import Tensor, nn
 
 from hpc.compile_cache import Compiler
+from hpc.freed_memory import give_back_freed_memory
 from hpc.gather import gather_arrays, gather_in_group
 from hpc.mesh import Mesh
 from hpc.optim import AdamW, set_arrays
@@ -180,6 +181,7 @@ class PipelineTrainStep:
                 compiler(chunk.cell, *carried, *taken)
             compiler(self._backwards[c], *carried, *taken, *cotangents)
         compiler(self._update, Tensor(np.zeros(2, np.float32)))
+        give_back_freed_memory()
 
     def compile_evaluation(
         self, *inputs: np.ndarray | Tensor, compiler: Compiler = nn.Cell.compile
