@@ -154,6 +154,7 @@ class TrainStep:
             inputs: as for a step.
             compiler: for instance `hpc.compile_cache.CompileCache.compile`.
         """
+        give_back_freed_memory()
         if self.tree is not None:
             first = [self._micro_batch(array, 0) for array in inputs]
             compiler(self._part, *first)

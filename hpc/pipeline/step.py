@@ -173,6 +173,7 @@ class PipelineTrainStep:
             inputs: as for a step.
             compiler: see `TrainStep.compile`; called as often on every rank.
         """
+        give_back_freed_memory()
         for c, chunk in self._chunks.items():
             carried, taken, cotangents = self._examples(c, inputs)
             if chunk.is_last:  # its forward pass is part of the backward pass
