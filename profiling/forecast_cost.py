@@ -7,7 +7,7 @@ The weights are starting weights, which take as long as trained ones. Every solv
 shortened to --calls steps (0: none is), the solvers take turns, and the time of a whole chain is
 that of a call times its calls: the table says so. A member's time holds its share of encoding, and
 decoding. Where other work shares the machine, read the seconds of the processor. The full model
-needs about 6 GB.
+needs about 3 GB.
 """
 
 import argparse
