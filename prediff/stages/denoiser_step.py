@@ -35,8 +35,8 @@ def denoiser_mesh(config: Config, *, ranks: int) -> Mesh:
     )
     if config.denoiser.global_vectors and (mesh.pipeline > 1 or config.denoiser.recompute):
         raise UserError(
-            "global vectors are not carried between graphs: set denoiser.global_vectors to 0, or "
-            "parallel.pipeline to 1 and denoiser.recompute to false"
+            "a pipeline does not carry global vectors, nor does recomputation: set denoiser."
+            "global_vectors to 0, or parallel.pipeline to 1 and denoiser.recompute to false"
         )
     if mesh.pipeline > 1:
         skips = unet_skips(config.denoiser.depths)

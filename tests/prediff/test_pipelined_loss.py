@@ -9,9 +9,11 @@ from hpc.mesh import Mesh, Place
 from hpc.pipeline.step import PipelineTrainStep
 from hpc.runtime import Runtime
 from hpc.step import TrainStep
+from prediff.config import load_config
 from prediff.diffusion import DiffusionLoss, noise_schedule
 from prediff.diffusion.pipelined_loss import chunks_of_rank, chunks_of_single_blocks
 from prediff.models.earthformer_unet import EarthformerUNet
+from prediff.stages.denoiser_step import denoiser_mesh
 
 SCALARS = ("mean_squared_error", "variational_term")
 # A large eps: gradients of biases before a norm are rounding, which AdamW would blow up.
@@ -94,6 +96,12 @@ def test_a_pipeline_refuses_what_it_cannot_carry_or_cut():
         chunks_of_rank(make_loss(num_global_vectors=2), stages=1, stage=0, costs=[1.0] * 4)
     with pytest.raises(UserError, match="use at most 2 stages"):
         chunks_of_rank(make_loss(), stages=3, stage=0, costs=[1.0] * 4)
+
+
+def test_recomputation_refuses_global_vectors_before_anything_is_built():
+    config = load_config(None, ["denoiser.recompute=true", "denoiser.global_vectors=2"])
+    with pytest.raises(UserError, match="nor does recomputation"):
+        denoiser_mesh(config, ranks=1)
 
 
 def test_a_rank_lets_go_of_the_blocks_that_others_hold():
