@@ -104,6 +104,11 @@ def _write_slice(flat, start, size, parameter):
     return ops.assign(parameter, ops.reshape(part, ops.shape(parameter)))
 
 
+def zeros(name: str, shape: tuple[int, ...]) -> ms.Parameter:
+    """Return an array that a step adds to and empties."""
+    return ms.Parameter(Tensor(np.zeros(shape, np.float32)), name=name, requires_grad=False)
+
+
 class Clear(nn.Cell):
     """``construct(bucket, after) -> done``: set a bucket to zeros once there is `after`."""
 

@@ -1,10 +1,9 @@
 """The graphs that a training step is made of; `hpc.step` puts them together."""
 
 import mindspore as ms
-import numpy as np
-from mindspore import Parameter, Tensor, nn, ops
+from mindspore import nn, ops
 
-from hpc.flat import LANES, Clear, Pack
+from hpc.flat import LANES, Clear, Pack, zeros
 from hpc.optim import AdamW
 from hpc.shard import ReduceToOwnRows, Shard, SumOfSquares
 
@@ -153,11 +152,11 @@ class Sums(nn.Cell):
         super().__init__(auto_prefix=False)
         self.buckets = ms.ParameterTuple(
             [
-                _zeros(f"gradient_sum.{b}", (layout.rows(b), LANES))
+                zeros(f"gradient_sum.{b}", (layout.rows(b), LANES))
                 for b in range(len(layout.buckets))
             ]
         )
-        self.scalars = _zeros("scalar_sum", (scalars,))
+        self.scalars = zeros("scalar_sum", (scalars,))
 
 
 class Accumulate(nn.Cell):
@@ -191,7 +190,3 @@ def _vector(scalars):
     for scalar in scalars:
         columns = (*columns, ops.reshape(ops.cast(scalar, ms.float32), (1,)))
     return ops.concat(columns)
-
-
-def _zeros(name: str, shape: tuple[int, ...]) -> Parameter:
-    return Parameter(Tensor(np.zeros(shape, np.float32)), name=name, requires_grad=False)

@@ -15,20 +15,19 @@ import time
 from pathlib import Path
 from zlib import crc32
 
-import hpc  # (prepares the environment before MindSpore is imported)
+import hpc  # noqa: F401  (prepares the environment before MindSpore is imported)
 
 import mindspore as ms  # isort: skip
 import numpy as np
 import psutil
 
-import prediff
-from hpc.compile_cache import CompileCache
 from hpc.monitor.peak import product_rate
 from hpc.runtime import ALONE
 from prediff.config import load_config
 from prediff.convert import load_reference, to_reference
 from prediff.models.cost import TRAINING_PASSES
 from prediff.models.denoiser_cost import DenoiserCost
+from prediff.stages.graph_cache import graph_cache
 from profiling.eager_and_compiled_step import make_inputs, make_step
 
 
@@ -91,9 +90,7 @@ def main() -> None:
     if options.graphs is None:
         step.compile(*inputs)
     else:
-        packages = [Path(package.__file__ or "").parent for package in (hpc, prediff)]
-        graphs = CompileCache(options.graphs, runtime=ALONE, packages=packages)
-        step.compile(*inputs, compiler=graphs.compile)
+        step.compile(*inputs, compiler=graph_cache(ALONE, folder=options.graphs).compile)
     clock.tell("compiled or loaded the training step")
     for number in range(1 + options.steps):
         report = step(*inputs, learning_rate=1e-4).read()

@@ -7,6 +7,7 @@ import numpy as np
 from mindspore import Tensor, nn
 
 from hpc.compile_cache import Compiler
+from hpc.flat import LANES, zeros
 from hpc.freed_memory import give_back_freed_memory
 from hpc.gather import gather_arrays, gather_in_group
 from hpc.mesh import Mesh
@@ -22,7 +23,7 @@ from hpc.pipeline.schedule import (
 )
 from hpc.pipeline.shares import make_share
 from hpc.pipeline.transport import Transport
-from hpc.pipeline.update import Groups, PipelineUpdate, zeros
+from hpc.pipeline.update import Groups, PipelineUpdate
 from hpc.runtime import Runtime
 from hpc.shard import Shard
 from hpc.step import STOP_VOTES, StepReport, TrainState
@@ -111,7 +112,7 @@ class PipelineTrainStep:
                 [self._share.holders(b) for b in numbers], ranks=ranks, runtime=runtime
             ),
         )
-        sums = [zeros(f"gradient_sum.{b}", (layout.rows(b), 1024)) for b in numbers]
+        sums = [zeros(f"gradient_sum.{b}", (layout.rows(b), LANES)) for b in numbers]
         scalar_sums = zeros("scalar_sum", (1 + len(scalar_names),))
         self._backwards = {}
         for c, chunk in chunks.items():

@@ -4,8 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import mindspore as ms
-import numpy as np
-from mindspore import Parameter, Tensor, nn, ops
+from mindspore import Parameter, nn, ops
 
 from hpc.flat import Clear
 from hpc.optim import AdamW
@@ -59,8 +58,8 @@ class PipelineUpdate(nn.Cell):
         self.share = 1.0 / (micro_batches * groups.data_size)
         """Times the sums over samples and ranks makes means."""
         self.vote_share = 1.0 / groups.world_size
-        # Data ranks find the same squares, or each those of its own rows.
         self.square_share = self.share**2
+        # Data ranks find the same squares, or each those of its own rows.
         if not optimizer.is_shared_out:
             self.square_share = self.square_share / groups.data_size
         self.over_holders = nn.CellList([_Sum(group) for group in groups.holders])
@@ -122,8 +121,3 @@ class _Sum(nn.Cell):
 
     def construct(self, x):
         return x if self.alone else self.reduce(x)
-
-
-def zeros(name: str, shape: tuple[int, ...]) -> Parameter:
-    """Return an array that a step adds to and empties."""
-    return Parameter(Tensor(np.zeros(shape, np.float32)), name=name, requires_grad=False)

@@ -12,7 +12,7 @@ GRAPHS = ".graphs"
 """Below ``runs/``; no run can be called so, and it can be deleted at any time between runs."""
 
 
-def graph_cache(runtime: Runtime) -> CompileCache:
-    """Return the cache of compiled graphs, shared by the runs and stages of this folder."""
+def graph_cache(runtime: Runtime, *, folder: Path = RUNS / GRAPHS) -> CompileCache:
+    """Return the cache of compiled graphs, by default that of all runs and stages here."""
     sources = [Path(package.__file__ or "").parent for package in (hpc, prediff)]
-    return CompileCache(RUNS / GRAPHS, runtime=runtime, packages=sources)
+    return CompileCache(folder, runtime=runtime, packages=sources)

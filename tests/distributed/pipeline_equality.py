@@ -21,9 +21,7 @@ prepare_environment()
 
 import mindspore as ms  # noqa: E402
 
-import hpc  # noqa: E402
-import prediff  # noqa: E402
-from hpc.compile_cache import CompileCache, Compiler  # noqa: E402
+from hpc.compile_cache import Compiler  # noqa: E402
 from hpc.mesh import Mesh  # noqa: E402
 from hpc.pipeline.step import PipelineTrainStep  # noqa: E402
 from hpc.runtime import Runtime, start_runtime  # noqa: E402
@@ -33,6 +31,7 @@ from prediff.diffusion import DiffusionLoss, noise_schedule  # noqa: E402
 from prediff.diffusion.pipelined_loss import chunks_of_rank, chunks_of_single_blocks  # noqa: E402
 from prediff.models.earthformer_unet import EarthformerUNet  # noqa: E402
 from prediff.stages.denoiser_step import evaluation_of  # noqa: E402
+from prediff.stages.graph_cache import graph_cache  # noqa: E402
 
 GRID = {"height": 4, "width": 4, "latent_channels": 2}
 # A large eps: gradients of biases before a norm are rounding, which AdamW would blow up.
@@ -182,11 +181,7 @@ def main() -> None:
     mesh = Mesh(data=data, pipeline=pipeline)
     with start_runtime(device="cpu") as runtime:
         assert runtime.place.size == mesh.size, "start as many ranks as the mesh has"
-        graphs = CompileCache(
-            options.folder / "graphs",
-            runtime=runtime,
-            packages=[Path(package.__file__).parent for package in (hpc, prediff)],
-        )
+        graphs = graph_cache(runtime, folder=options.folder / "graphs")
         for name in options.variants:
             found = run(
                 runtime,

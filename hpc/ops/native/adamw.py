@@ -10,7 +10,7 @@ import mindspore as ms
 from mindspore import Tensor, nn, ops
 from mindspore.ops import signature
 
-from hpc.ops.native.library import elementwise_library
+from hpc.ops.native.elementwise import native_operator
 
 
 def _in_place(name: str, writes: Sequence[bool]) -> ops.Custom:
@@ -19,7 +19,7 @@ def _in_place(name: str, writes: Sequence[bool]) -> ops.Custom:
     Without the signature the framework hands over a copy of a parameter where it sees fit. It drops
     an operator whose output nobody uses all the same.
     """
-    operator = ops.Custom(f"{elementwise_library()}:{name}", (1,), ms.float32, "aot")
+    operator = native_operator(name, (1,), ms.float32)
     operator.add_prim_attr("side_effect_mem", True)
     access = {True: signature.sig_rw.RW_WRITE, False: signature.sig_rw.RW_READ}
     operator.set_signatures(
@@ -75,7 +75,7 @@ class NativeSumOfSquares(nn.Cell):
 
     def __init__(self):
         super().__init__()
-        self.operator = ops.Custom(f"{elementwise_library()}:SumOfSquares", (1,), ms.float32, "aot")
+        self.operator = native_operator("SumOfSquares", (1,), ms.float32)
 
     def construct(self, x: Tensor) -> Tensor:
         return self.operator(x)

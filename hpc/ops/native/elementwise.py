@@ -18,7 +18,8 @@ def _same_as_first(first, *_):
     return first
 
 
-def _operator(name: str, out_shape, out_dtype, bprop=None) -> ops.Custom:
+def native_operator(name: str, out_shape, out_dtype, bprop=None) -> ops.Custom:
+    """Return an operator of the native library; raises LibraryUnavailable."""
     return ops.Custom(f"{elementwise_library()}:{name}", out_shape, out_dtype, "aot", bprop=bprop)
 
 
@@ -39,13 +40,13 @@ class NativeLayerNorm(nn.Cell):
     def __init__(self, *, epsilon: float = 1e-5):
         super().__init__()
         self.epsilon = Tensor(np.array([epsilon], np.float32))
-        gradient = _operator("LayerNormGrad", _norm_gradient_shape, _norm_gradient_dtype)
+        gradient = native_operator("LayerNormGrad", _norm_gradient_shape, _norm_gradient_dtype)
 
         def bprop(x, gamma, beta, epsilon, out, dout):
             dx, dgamma, dbeta = gradient(x, gamma, epsilon, dout)
             return dx, dgamma, dbeta, ops.zeros_like(epsilon)
 
-        self.forward_operator = _operator("LayerNorm", _same_as_first, _same_as_first, bprop)
+        self.forward_operator = native_operator("LayerNorm", _same_as_first, _same_as_first, bprop)
 
     def construct(self, x: Tensor, gamma: Tensor, beta: Tensor) -> Tensor:
         return self.forward_operator(x, gamma, beta, self.epsilon)
@@ -59,12 +60,12 @@ class NativeAddBias(nn.Cell):
 
     def __init__(self):
         super().__init__()
-        gradient = _operator("AddBiasGrad", _same_as_first, _same_as_first)
+        gradient = native_operator("AddBiasGrad", _same_as_first, _same_as_first)
 
         def bprop(x, bias, out, dout):
             return dout, gradient(bias, dout)
 
-        self.forward_operator = _operator("AddBias", _same_as_first, _same_as_first, bprop)
+        self.forward_operator = native_operator("AddBias", _same_as_first, _same_as_first, bprop)
 
     def construct(self, x: Tensor, bias: Tensor) -> Tensor:
         return self.forward_operator(x, bias)
@@ -78,12 +79,12 @@ class NativeChannelsFirst(nn.Cell):
 
     def __init__(self):
         super().__init__()
-        gradient = _operator("ChannelsLast", _channels_last_shape, _same_as_first)
+        gradient = native_operator("ChannelsLast", _channels_last_shape, _same_as_first)
 
         def bprop(x, out, dout):
             return (gradient(dout),)
 
-        self.forward_operator = _operator(
+        self.forward_operator = native_operator(
             "ChannelsFirst", _channels_first_shape, _same_as_first, bprop
         )
 
@@ -99,12 +100,12 @@ class NativeChannelsLast(nn.Cell):
 
     def __init__(self):
         super().__init__()
-        gradient = _operator("ChannelsFirst", _channels_first_shape, _same_as_first)
+        gradient = native_operator("ChannelsFirst", _channels_first_shape, _same_as_first)
 
         def bprop(x, out, dout):
             return (gradient(dout),)
 
-        self.forward_operator = _operator(
+        self.forward_operator = native_operator(
             "ChannelsLast", _channels_last_shape, _same_as_first, bprop
         )
 
@@ -129,12 +130,12 @@ class NativeBiasGelu(nn.Cell):
 
     def __init__(self):
         super().__init__()
-        gradient = _operator("BiasGeluGrad", _both, _both)
+        gradient = native_operator("BiasGeluGrad", _both, _both)
 
         def bprop(x, bias, out, dout):
             return gradient(x, bias, dout)
 
-        self.forward_operator = _operator("BiasGelu", _same_as_first, _same_as_first, bprop)
+        self.forward_operator = native_operator("BiasGelu", _same_as_first, _same_as_first, bprop)
 
     def construct(self, x: Tensor, bias: Tensor) -> Tensor:
         return self.forward_operator(x, bias)
@@ -160,13 +161,13 @@ class NativeGroupNorm(nn.Cell):
         self.groups = Tensor(np.array([groups], np.int32))
         self.epsilon = Tensor(np.array([epsilon], np.float32))
         name = "GroupNormSilu" if silu else "GroupNorm"
-        gradient = _operator(f"{name}Grad", _norm_gradient_shape, _norm_gradient_dtype)
+        gradient = native_operator(f"{name}Grad", _norm_gradient_shape, _norm_gradient_dtype)
 
         def bprop(x, gamma, beta, groups, epsilon, out, dout):
             dx, dgamma, dbeta = gradient(x, gamma, beta, groups, epsilon, dout)
             return dx, dgamma, dbeta, ops.zeros_like(groups), ops.zeros_like(epsilon)
 
-        self.forward_operator = _operator(name, _same_as_first, _same_as_first, bprop)
+        self.forward_operator = native_operator(name, _same_as_first, _same_as_first, bprop)
 
     def construct(self, x: Tensor, gamma: Tensor, beta: Tensor) -> Tensor:
         return self.forward_operator(x, gamma, beta, self.groups, self.epsilon)
@@ -189,14 +190,16 @@ class NativeKeyedDropout(nn.Cell):
         threshold = round(p * 2**32) - 2**31
         self.threshold = Tensor(np.array([threshold], np.int32))
         self.scale = Tensor(np.array([1 / (1 - p)], np.float32))
-        gradient = _operator("KeyedDropout", _same_as_first, _same_as_first)
+        gradient = native_operator("KeyedDropout", _same_as_first, _same_as_first)
 
         def bprop(x, start, threshold, scale, out, dout):
             zeros = ops.zeros_like
             dx = gradient(dout, start, threshold, scale)
             return dx, zeros(start), zeros(threshold), zeros(scale)
 
-        self.forward_operator = _operator("KeyedDropout", _same_as_first, _same_as_first, bprop)
+        self.forward_operator = native_operator(
+            "KeyedDropout", _same_as_first, _same_as_first, bprop
+        )
 
     def construct(self, x: Tensor, start: Tensor) -> Tensor:
         return self.forward_operator(x, start, self.threshold, self.scale)
@@ -210,4 +213,5 @@ __all__ = [
     "NativeGroupNorm",
     "NativeKeyedDropout",
     "NativeLayerNorm",
+    "native_operator",
 ]

@@ -5,7 +5,6 @@
 
 #include "aot.h"
 #include "parallel.h"
-#include "row_partials.h"
 
 namespace {
 
