@@ -156,10 +156,12 @@ def plan(*, config: Config, nodes: int, per_node: int, device: str = "910B2") ->
 
     Raises:
         UserError: the cluster is empty, the device unknown, or the configured mesh cannot run; the
-            message says what would.
+            message says what would. Or the pipeline is MindSpore's own, which it knows nothing of.
     """
     if nodes < 1 or per_node < 1:
         raise UserError(f"{nodes} nodes of {per_node} devices: both must be at least 1")
+    if config.parallel.pipeline_engine != "folded":
+        raise UserError("plans are of the folded pipeline: set parallel.pipeline_engine to folded")
     if device not in DEVICES:
         raise UserError(f"device {device!r} is unknown: choose {', '.join(DEVICES)}")
     ranks, wanted = nodes * per_node, config.parallel.pipeline

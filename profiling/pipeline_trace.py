@@ -32,6 +32,7 @@ from mindspore import Tensor, nn  # noqa: E402
 from hpc.mesh import Mesh  # noqa: E402
 from hpc.pipeline.actions import Action, Backward, Forward, Receive, Schedule, Send  # noqa: E402
 from hpc.pipeline.costs import StageCosts  # noqa: E402
+from hpc.pipeline.folded import FoldedEngine  # noqa: E402
 from hpc.pipeline.simulate import Played, simulate  # noqa: E402
 from hpc.pipeline.step import PipelineTrainStep  # noqa: E402
 from hpc.runtime import Runtime, start_runtime  # noqa: E402
@@ -63,23 +64,24 @@ def make_config(
     )
 
 
-def make_step(config: Config, runtime: Runtime, seen: list[Timed]) -> PipelineTrainStep:
-    """Return the step of this rank's stage, which tells what it does."""
+def make_step(
+    config: Config, runtime: Runtime, seen: list[Timed]
+) -> tuple[PipelineTrainStep, Schedule]:
+    """Return the step of this rank's stage, which tells what it does, and its schedule."""
     stages = config.parallel.pipeline
     loss = DiffusionLoss(
         build_denoiser(config), schedule=noise_schedule(name="linear", num_steps=1000)
     )
     loss.set_train(True)
-    return PipelineTrainStep(
+    engine = FoldedEngine(
         chunks_of_rank(loss, stages=stages, stage=runtime.place.rank, costs=block_costs(config)),
         runtime=runtime,
         mesh=Mesh(pipeline=stages),
         micro_batches=config.train_diffusion.global_batch,
-        scalar_names=SCALAR_NAMES,
-        weight_decay=0.0,
-        max_norm=1.0,
         observe=lambda *action: seen.append(action),
     )
+    step = PipelineTrainStep(engine, scalar_names=SCALAR_NAMES, weight_decay=0.0, max_norm=1.0)
+    return step, engine.schedule
 
 
 def batch(config: Config) -> tuple[np.ndarray, ...]:
@@ -163,7 +165,7 @@ def main() -> None:
             micro_batches=options.micro_batches,
         )
         seen: list[Timed] = []
-        step = make_step(config, runtime, seen)
+        step, schedule = make_step(config, runtime, seen)
         inputs = batch(config)
         step.compile(*inputs)
         step(*inputs, learning_rate=1e-3).read()
@@ -178,7 +180,7 @@ def main() -> None:
             # The ranks of one host share a clock.
             steps.append(runtime.all_gather_object([(start, end) for _, start, end in seen]))
         if runtime.is_first:
-            report(step.schedule, steps, options.out)
+            report(schedule, steps, options.out)
             predicted = plan(config=config, nodes=1, per_node=runtime.place.size, device="cpu")
             print(
                 f"whole step, update included: {min(whole):.3f} s (median "

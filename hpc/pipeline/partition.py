@@ -1,4 +1,4 @@
-"""Where to cut a network: blocks into the chunks of a folded pipeline, by what they cost."""
+"""Where to cut a network: blocks into the chunks of a pipeline, by what they cost."""
 
 from collections.abc import Sequence
 from functools import cache
@@ -67,3 +67,34 @@ def fold_blocks(
             "use fewer stages"
         )
     return (0, *found[2], blocks)
+
+
+def split_blocks(costs: Sequence[float], *, stages: int) -> tuple[int, ...]:
+    """Return the p+1 bounds of the stages of a pipeline in a row, whose worst stage is best.
+
+    Args:
+        costs: seconds or FLOPs of each block, in the order of the network.
+        stages: p.
+
+    Raises:
+        UserError: there are fewer than p blocks.
+    """
+    blocks = len(costs)
+    if stages < 1 or stages > blocks:
+        raise UserError(
+            f"{stages} pipeline stages need as many blocks and the network has {blocks}: "
+            f"use at most {blocks} stages, or deepen the network"
+        )
+
+    @cache
+    def best(first: int, count: int) -> tuple[float, tuple[int, ...]]:
+        """Return (worst stage, inner bounds) of the blocks from `first` on in `count` stages."""
+        if count == 1:
+            return sum(costs[first:]), ()
+        options = []
+        for last in range(first + 1, blocks - count + 2):
+            worst, inner = best(last, count - 1)
+            options.append((max(sum(costs[first:last]), worst), (last, *inner)))
+        return min(options)
+
+    return (0, *best(0, stages)[1], blocks)

@@ -260,7 +260,10 @@ class Evaluate(Section):
 class Parallel(Section):
     """How the ranks that train the denoiser share it; other stages only share samples."""
 
-    pipeline: PositiveInt = Field(1, description="stages of the folded pipeline")
+    pipeline: PositiveInt = Field(1, description="stages of the pipeline")
+    pipeline_engine: Literal["folded", "mindspore"] = Field(
+        "folded", description="who runs the stages; mindspore: Ascend only, not yet run on one"
+    )
     shard_optimizer: bool = Field(
         False, description="ZeRO-1: data ranks share out AdamW's moments and the average"
     )

@@ -1,4 +1,4 @@
-"""The training loss of the denoiser in pieces, for a folded pipeline.
+"""The training loss of the denoiser in pieces, for a pipeline.
 
 B batch, T time, H, W space, C channel. The first piece noises the clean latents and enters the
 denoiser, the last leaves it and compares: both need the clean latents and the noise, and in a
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from mindspore import nn
 
 from hpc.pipeline.chunk import Chunk
-from hpc.pipeline.partition import fold_blocks
+from hpc.pipeline.partition import fold_blocks, split_blocks
 from prediff.diffusion.diffusion_loss import DiffusionLoss, weighted_losses
 from prediff.diffusion.tables import at_step
 from prediff.models.unet_chunks import Block, UNetChunk, unet_blocks, unet_skips
@@ -41,6 +41,20 @@ def chunks_of_rank(
     held = (stage, 2 * stages - 1 - stage)
     keep_blocks(loss, [block for c in held for block in blocks[bounds[c] : bounds[c + 1]]])
     return {c: pieces[c] for c in held}
+
+
+def chunks_in_a_row(loss: DiffusionLoss, *, stages: int, costs: Sequence[float]) -> list[Chunk]:
+    """Return the pieces of a pipeline that is not folded, one a stage.
+
+    Args:
+        loss: the whole, with an Earthformer-UNet.
+        stages: of the pipeline.
+        costs: of each block of `unet_blocks`, by which they are spread.
+
+    Raises:
+        UserError: more stages than blocks, or a denoiser with global vectors.
+    """
+    return cut_loss(loss, bounds=split_blocks(costs, stages=stages))
 
 
 def chunks_of_single_blocks(loss: DiffusionLoss) -> dict[int, Chunk]:

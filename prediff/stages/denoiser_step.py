@@ -1,11 +1,17 @@
-"""The step that trains the denoiser: whole on each rank, or spread over a folded pipeline."""
+"""The step that trains the denoiser: whole on each rank, or spread over a pipeline."""
+
+from typing import Any
 
 import numpy as np
 
 from hpc.compile_cache import Compiler
+from hpc.environment import has_npu
 from hpc.errors import UserError
 from hpc.mesh import Mesh, make_mesh
-from hpc.pipeline.partition import fold_blocks
+from hpc.pipeline.engine import Engine
+from hpc.pipeline.folded import FoldedEngine
+from hpc.pipeline.mindspore_engine import MindSporeEngine
+from hpc.pipeline.partition import fold_blocks, split_blocks
 from hpc.pipeline.schedule import micro_batches_of
 from hpc.pipeline.step import PipelineTrainStep
 from hpc.runtime import ALONE, Runtime
@@ -13,7 +19,11 @@ from hpc.shard import shard_over_data
 from hpc.step import TrainStep
 from prediff.config import Config
 from prediff.diffusion import DiffusionLoss
-from prediff.diffusion.pipelined_loss import chunks_of_rank, chunks_of_single_blocks
+from prediff.diffusion.pipelined_loss import (
+    chunks_in_a_row,
+    chunks_of_rank,
+    chunks_of_single_blocks,
+)
 from prediff.models.denoiser_cost import DenoiserCost
 from prediff.models.unet_chunks import unet_skips
 from prediff.stages.validation import Evaluation, LossEvaluation
@@ -38,10 +48,51 @@ def denoiser_mesh(config: Config, *, ranks: int) -> Mesh:
             "a pipeline does not carry global vectors, nor does recomputation: set denoiser."
             "global_vectors to 0, or parallel.pipeline to 1 and denoiser.recompute to false"
         )
-    if mesh.pipeline > 1:
+    if config.parallel.pipeline_engine == "mindspore":
+        _check_mindspore_engine(config, mesh)
+        split_blocks(block_costs(config), stages=mesh.pipeline)
+    elif mesh.pipeline > 1:
         skips = unet_skips(config.denoiser.depths)
         fold_blocks(block_costs(config), stages=mesh.pipeline, skips=skips)
     return mesh
+
+
+def _check_mindspore_engine(config: Config, mesh: Mesh) -> None:
+    """Refuse what MindSpore's own pipeline cannot run.
+
+    Raises:
+        UserError: one stage, no NPU, a data axis, or fewer micro-batches than stages.
+    """
+    instead = "or set parallel.pipeline_engine to folded, which runs everywhere"
+    if mesh.pipeline == 1:
+        raise UserError(
+            "parallel.pipeline_engine is mindspore and parallel.pipeline is 1: give it a stage a "
+            f"rank, {instead}"
+        )
+    if not has_npu():
+        raise UserError(
+            f"MindSpore's own pipeline compiles for Ascend only, and this host has no NPU "
+            f"(/dev/davinci*): run it on one, {instead}"
+        )
+    if mesh.data > 1:
+        raise UserError(
+            f"MindSpore's own pipeline has one rank a stage here: set parallel.pipeline to "
+            f"{mesh.size}, the number of ranks, {instead}"
+        )
+    if _micro_batches(config, mesh) < mesh.pipeline:
+        raise UserError(
+            f"MindSpore's own pipeline needs a sample a stage: raise train_diffusion.global_batch "
+            f"({config.train_diffusion.global_batch}) to {mesh.pipeline} or more, {instead}"
+        )
+
+
+def _micro_batches(config: Config, mesh: Mesh) -> int:
+    settings = config.train_diffusion
+    return micro_batches_of(
+        samples=settings.global_batch // mesh.data,
+        largest=settings.micro_batch,
+        stages=mesh.pipeline,
+    )
 
 
 def block_costs(config: Config) -> list[float]:
@@ -65,11 +116,6 @@ def build_step(
         mesh: their order.
     """
     mesh, settings = mesh or Mesh(), config.train_diffusion
-    micro_batches = micro_batches_of(
-        samples=settings.global_batch // mesh.data,
-        largest=settings.micro_batch,
-        stages=mesh.pipeline,
-    )
     shares_out = config.parallel.shard_optimizer and mesh.data > 1
     shard = shard_over_data(runtime, mesh) if shares_out else None
     loss.set_train(True)
@@ -78,7 +124,7 @@ def build_step(
             loss,
             {name: p for name, p in loss.parameters_and_names() if p.requires_grad},
             scalar_names=SCALAR_NAMES,
-            accumulation=micro_batches,
+            accumulation=_micro_batches(config, mesh),
             data_group=runtime.data_group(mesh) if shard is None else shard.group,
             data_size=mesh.data,
             shard=shard,
@@ -86,22 +132,30 @@ def build_step(
             max_norm=settings.gradient_clip,
             ema_decay=settings.ema_decay,
         )
-    if mesh.pipeline == 1:
-        chunks = chunks_of_single_blocks(loss)
-    else:
-        _, stage = mesh.coordinates(runtime.place.rank)
-        chunks = chunks_of_rank(loss, stages=mesh.pipeline, stage=stage, costs=block_costs(config))
     return PipelineTrainStep(
-        chunks,
-        runtime=runtime,
-        mesh=mesh,
-        micro_batches=micro_batches,
+        _engine(loss, config, runtime=runtime, mesh=mesh),
         scalar_names=SCALAR_NAMES,
         shard=shard,
         weight_decay=settings.weight_decay,
         max_norm=settings.gradient_clip,
         ema_decay=settings.ema_decay,
     )
+
+
+def _engine(loss: DiffusionLoss, config: Config, *, runtime: Runtime, mesh: Mesh) -> Engine:
+    stages, costs = mesh.pipeline, block_costs(config)
+    common: dict[str, Any] = {
+        "runtime": runtime,
+        "mesh": mesh,
+        "micro_batches": _micro_batches(config, mesh),
+    }
+    if stages == 1:
+        return FoldedEngine(chunks_of_single_blocks(loss), **common)
+    if config.parallel.pipeline_engine == "mindspore":
+        return MindSporeEngine(chunks_in_a_row(loss, stages=stages, costs=costs), **common)
+    _, stage = mesh.coordinates(runtime.place.rank)
+    chunks = chunks_of_rank(loss, stages=stages, stage=stage, costs=costs)
+    return FoldedEngine(chunks, **common)
 
 
 class PipelineEvaluation:

@@ -20,15 +20,23 @@ from hpc.environment import prepare_environment
 prepare_environment()
 
 import mindspore as ms  # noqa: E402
+from compiler_stand_in import replace_compiler  # noqa: E402
 
 from hpc.compile_cache import Compiler  # noqa: E402
 from hpc.mesh import Mesh  # noqa: E402
+from hpc.pipeline.engine import Engine  # noqa: E402
+from hpc.pipeline.folded import FoldedEngine  # noqa: E402
+from hpc.pipeline.mindspore_engine import MindSporeEngine  # noqa: E402
 from hpc.pipeline.step import PipelineTrainStep  # noqa: E402
 from hpc.runtime import Runtime, start_runtime  # noqa: E402
 from hpc.shard import shard_over_data  # noqa: E402
 from hpc.step import TrainStep  # noqa: E402
 from prediff.diffusion import DiffusionLoss, noise_schedule  # noqa: E402
-from prediff.diffusion.pipelined_loss import chunks_of_rank, chunks_of_single_blocks  # noqa: E402
+from prediff.diffusion.pipelined_loss import (  # noqa: E402
+    chunks_in_a_row,
+    chunks_of_rank,
+    chunks_of_single_blocks,
+)
 from prediff.models.earthformer_unet import EarthformerUNet  # noqa: E402
 from prediff.stages.denoiser_step import evaluation_of  # noqa: E402
 from prediff.stages.graph_cache import graph_cache  # noqa: E402
@@ -48,6 +56,8 @@ class Variant:
     """In micro-batches of one sample; else in one."""
     recompute: bool = False
     is_sharded: bool = False
+    by_mindspore: bool = False
+    """Around MindSpore's own pipeline, with a stand-in for its compiler."""
 
 
 VARIANTS = {
@@ -55,6 +65,7 @@ VARIANTS = {
     "accumulated": Variant(),
     "recomputed": Variant(recompute=True),
     "sharded": Variant(is_sharded=True),
+    "by_mindspore": Variant(by_mindspore=True),
 }
 
 
@@ -104,6 +115,8 @@ def batch(step: int) -> tuple[np.ndarray, ...]:
 
 def make_step(runtime: Runtime, mesh: Mesh, loss: DiffusionLoss, *, depth: int, variant: Variant):
     micro_batches = GLOBAL_BATCH // mesh.data if variant.is_accumulated else 1
+    if variant.by_mindspore:
+        micro_batches = 2  # all of them in one graph
     shard = shard_over_data(runtime, mesh) if variant.is_sharded else None
     if mesh.pipeline == 1 and not variant.recompute:
         return TrainStep(
@@ -116,16 +129,21 @@ def make_step(runtime: Runtime, mesh: Mesh, loss: DiffusionLoss, *, depth: int, 
             shard=shard,
             **OPTIMIZER,
         )
-    if mesh.pipeline == 1:
-        chunks = chunks_of_single_blocks(loss)
+    common = {"runtime": runtime, "mesh": mesh, "micro_batches": micro_batches}
+    costs = [1.0] * 4 * depth
+    _, stage = mesh.coordinates(runtime.place.rank)
+    engine: Engine
+    if variant.by_mindspore:
+        row = chunks_in_a_row(loss, stages=mesh.pipeline, costs=costs)
+        engine = MindSporeEngine(row, **common)
+        replace_compiler(engine, row)
+    elif mesh.pipeline == 1:
+        engine = FoldedEngine(chunks_of_single_blocks(loss), **common)
     else:
-        _, stage = mesh.coordinates(runtime.place.rank)
-        chunks = chunks_of_rank(loss, stages=mesh.pipeline, stage=stage, costs=[1.0] * 4 * depth)
+        folded = chunks_of_rank(loss, stages=mesh.pipeline, stage=stage, costs=costs)
+        engine = FoldedEngine(folded, **common)
     return PipelineTrainStep(
-        chunks,
-        runtime=runtime,
-        mesh=mesh,
-        micro_batches=micro_batches,
+        engine,
         scalar_names=SCALARS,
         bucket_bytes=8192,
         shard=shard,

@@ -96,6 +96,10 @@ def test_a_finished_run_refuses_another_configuration(finished):
         (["--config", "nowhere.yaml"], "no configuration at nowhere.yaml"),
         (["--set", "denoiser.base_widht=8"], "unknown key denoiser.base_widht"),
         (["--set", "train_diffusion.global_batch=3"], "train_diffusion: a global batch of 3"),
+        (
+            ["--set", "parallel.pipeline=8", "--set", "parallel.pipeline_engine=mindspore"],
+            "compiles for Ascend only",
+        ),
         (["--name", "a/b"], "--name"),
         (["--unknown"], "No such option"),
     ],

@@ -19,7 +19,9 @@ def alone(tmp_path_factory):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("mesh", "variant"), [("1x2", "recomputed"), ("2x1", "sharded")])
+@pytest.mark.parametrize(
+    ("mesh", "variant"), [("1x2", "recomputed"), ("2x1", "sharded"), ("1x2", "by_mindspore")]
+)
 def test_two_ranks_train_like_one_process(alone, mesh, variant):
     run_ranks(SCRIPT, str(alone), mesh, variant, ranks=2, folder=alone, timeout=600)
     found = alone / f"{mesh}_{variant}.npz"

@@ -6,6 +6,7 @@ import pytest
 
 from hpc.errors import UserError
 from hpc.mesh import Mesh, Place
+from hpc.pipeline.folded import FoldedEngine
 from hpc.pipeline.step import PipelineTrainStep
 from hpc.runtime import Runtime
 from hpc.step import TrainStep
@@ -59,11 +60,14 @@ def two_pieces(loss):
 
 
 def make_pieces_step(cut, **changes):
-    return PipelineTrainStep(
+    engine = FoldedEngine(
         cut(make_loss(**changes)),
         runtime=Runtime(place=Place(), device="CPU", world_group=None),
         mesh=Mesh(),
         micro_batches=2,
+    )
+    return PipelineTrainStep(
+        engine,
         scalar_names=SCALARS,
         **OPTIMIZER,
     )

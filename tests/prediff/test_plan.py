@@ -84,6 +84,7 @@ def test_a_device_with_a_higher_peak_is_faster():
         ),
         ({}, {"device": "910"}, r"'910' is unknown: choose 910B1"),
         ({}, {"nodes": 0}, "both must be at least 1"),
+        ({"parallel": {"pipeline": 8, "pipeline_engine": "mindspore"}}, {}, "to folded"),
         (
             {"train_diffusion": {"global_batch": 2**17, "micro_batch": 2048}},
             {},

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hpc.errors import UserError
-from hpc.pipeline.partition import fold_blocks
+from hpc.pipeline.partition import fold_blocks, split_blocks
 
 
 def worst_rank(costs, bounds):
@@ -56,3 +56,21 @@ def test_more_stages_than_blocks_are_refused_with_the_number_that_works():
 def test_skips_that_no_cut_can_keep_are_refused():
     with pytest.raises(UserError, match="keeps all skip connections"):
         fold_blocks([1.0] * 4, stages=2, skips=[(0, 2)])
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.integers(1, 9), min_size=4, max_size=9), st.integers(1, 4))
+def test_no_other_row_of_stages_is_better(costs, stages):
+    def worst(bounds):
+        return max(sum(costs[a:b]) for a, b in pairwise(bounds))
+
+    bounds = split_blocks(costs, stages=stages)
+    assert (bounds[0], bounds[-1], len(bounds)) == (0, len(costs), stages + 1)
+    assert list(bounds) == sorted(set(bounds)), "every stage has a block"
+    cuts = combinations(range(1, len(costs)), stages - 1)
+    assert worst(bounds) == min(worst((0, *cut, len(costs))) for cut in cuts)
+
+
+def test_a_row_of_more_stages_than_blocks_is_refused_with_the_number_that_works():
+    with pytest.raises(UserError, match="use at most 4 stages"):
+        split_blocks([1.0] * 4, stages=5)

@@ -1,0 +1,97 @@
+"""MindSpore's own pipeline as an engine. NOT YET RUN ON HARDWARE.
+
+`AutoParallel.pipeline` cuts the graph of a whole step by stages and ships skips between them. It
+compiles for Ascend only. What can be checked without an NPU is: the front end of MindSpore's
+compiler cuts the step for every rank, and the ranks' messages match
+(tests/prediff/test_mindspore_engine.py). hpc/pipeline/staged.py says what it asks of a network.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from mindspore import Parameter, Tensor, nn
+from mindspore.parallel.auto_parallel import AutoParallel
+from mindspore.parallel.nn import Pipeline
+
+from hpc.compile_cache import Compiler
+from hpc.flat import Pack
+from hpc.mesh import Mesh
+from hpc.pipeline.chunk import Chunk
+from hpc.pipeline.engine import as_tensor
+from hpc.pipeline.schedule import plain_placement
+from hpc.pipeline.shares import Share
+from hpc.pipeline.staged import AccumulatedGradients, Collect, Staged
+from hpc.runtime import Runtime
+
+
+class MindSporeEngine:
+    """See `hpc.pipeline.engine.Engine`. Every rank has the whole network in its host's memory.
+
+    Args:
+        chunks: all pieces, in order; stage s runs piece s. The first input of the first one is
+            float32.
+        runtime: the ranks.
+        mesh: their order.
+        micro_batches: of a step.
+    """
+
+    def __init__(
+        self, chunks: Sequence[Chunk], *, runtime: Runtime, mesh: Mesh, micro_batches: int
+    ):
+        assert len(chunks) == mesh.pipeline
+        self.runtime, self.mesh, self.micro_batches = runtime, mesh, micro_batches
+        self.placement = plain_placement(mesh.pipeline)
+        _, self.stage = mesh.coordinates(runtime.place.rank)
+        self.held: Mapping[int, Mapping[str, Parameter]] = {
+            self.stage: chunks[self.stage].parameters
+        }
+        self._staged = Staged(chunks)
+        self._staged.set_train(True)
+        micro_batched = Pipeline(self._staged, micro_batches)
+        self._gradients = AccumulatedGradients(
+            micro_batched, [p for chunk in chunks for p in chunk.parameters.values()]
+        )
+        self._train = _by_mindspore(self._gradients, stages=mesh.pipeline)
+        self._look = _by_mindspore(micro_batched, stages=mesh.pipeline)
+
+    def connect(self, share: Share, sums: Sequence[Parameter], scalar_sums: Parameter) -> None:
+        # The first stage with a parameter gets the others' gradients, and adds them to its own.
+        held, owned = self.held[self.stage], set(share.owned_names)
+        gradient_of = {n: self._gradients.accumulated_of(held[n]) for n in share.layout.shapes}
+        passed_on = [gradient for name, gradient in gradient_of.items() if name not in owned]
+        if self.stage == 0:
+            passed_on.append(self._gradients.accumulated_of(self._staged.start.one))
+        self._collect = Collect(
+            list(gradient_of.values()),
+            passed_on,
+            pack=Pack(share.layout),
+            sums=sums,
+            scalar_sums=scalar_sums,
+        )
+
+    def compile(self, *inputs: np.ndarray | Tensor, compiler: Compiler) -> None:
+        # Not by way of a cache of graphs, which does not know what MindSpore cuts.
+        self._train.compile(*map(as_tensor, inputs))
+        compiler(self._collect, Tensor(np.zeros(self._collect.scalar_sums.shape, np.float32)))
+
+    def compile_evaluation(self, *inputs: np.ndarray | Tensor, compiler: Compiler) -> None:
+        self._staged.set_train(False)
+        self._look.compile(*map(as_tensor, inputs))
+        self._staged.set_train(True)
+
+    def run(self, *inputs: np.ndarray | Tensor) -> None:
+        self._collect(self._train(*map(as_tensor, inputs)))
+
+    def evaluate(self, *inputs: np.ndarray | Tensor) -> list[float]:
+        self._staged.set_train(False)
+        values = self._look(*map(as_tensor, inputs))
+        self._staged.set_train(True)
+        if self.stage < self.mesh.pipeline - 1:
+            return []
+        return (values.asnumpy() / self.micro_batches).tolist()
+
+
+def _by_mindspore(cell: nn.Cell, *, stages: int) -> AutoParallel:
+    parallel = AutoParallel(cell, parallel_mode="semi_auto")
+    parallel.pipeline(stages=stages, scheduler="1f1b")
+    return parallel
