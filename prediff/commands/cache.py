@@ -37,8 +37,15 @@ def latents(
     place = discover()
     given = {"rank": place.rank, "size": place.size} if place.has_collectives else {}
     with started_ranks(**given) as ranks:
+        from prediff.stages.open_data import check_data
+
         folder, resolved = open_run(
-            name=name, config=config, data=data, overrides=set_ or (), save=ranks.rank == 0
+            name=name,
+            config=config,
+            data=data,
+            overrides=set_ or (),
+            save=ranks.rank == 0,
+            check=check_data,
         )
         from hpc.runtime import start_runtime
         from prediff.stages.cache_latents import cache_latents

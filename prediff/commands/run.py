@@ -1,6 +1,7 @@
 """Subcommands that work on a run: all stages, one stage, or all of it in several processes."""
 
 import os
+from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated
 
@@ -19,7 +20,7 @@ from prediff.commands.options import (
     SetOption,
 )
 from prediff.config import Config
-from prediff.stages.run_folder import RunFolder, open_run
+from prediff.stages.run_folder import TRAININGS, RunFolder, open_run
 
 MaxTimeOption = Annotated[
     float | None,
@@ -39,7 +40,7 @@ def run_all(
 
     Example: prediff run --data /data/sevirlr --name first --set train_diffusion.global_batch=32
     """
-    folder, resolved = open_command(config, data, name, set_, resume)
+    folder, resolved = open_command(config, data, name, set_, resume, trains=TRAININGS)
     work(folder, resolved, names=None, max_time=max_time)
     if "MS_ROLE" not in os.environ:
         show_results(folder)
@@ -58,7 +59,7 @@ def train_autoencoder(
     Example: prediff train autoencoder --name first --set train_autoencoder.global_batch=32
     """
     work(
-        *open_command(config, data, name, set_, resume),
+        *open_command(config, data, name, set_, resume, trains=("autoencoder",)),
         names={"data", "autoencoder"},
         max_time=max_time,
     )
@@ -76,7 +77,11 @@ def train_diffusion(
 
     Example: prediff train diffusion --name first --max-time 55
     """
-    work(*open_command(config, data, name, set_, resume), names={"diffusion"}, max_time=max_time)
+    work(
+        *open_command(config, data, name, set_, resume, trains=("diffusion",)),
+        names={"diffusion"},
+        max_time=max_time,
+    )
 
 
 def train_alignment(
@@ -91,7 +96,11 @@ def train_alignment(
 
     Example: prediff train alignment --name first --set train_alignment.global_batch=128
     """
-    work(*open_command(config, data, name, set_, resume), names={"alignment"}, max_time=max_time)
+    work(
+        *open_command(config, data, name, set_, resume, trains=("alignment",)),
+        names={"alignment"},
+        max_time=max_time,
+    )
 
 
 def launch_ranks(
@@ -111,12 +120,11 @@ def launch_ranks(
 
     Example: prediff launch --workers 2 --name first --set train_diffusion.duration='100 steps'
     """
-    from prediff.stages.open_data import check_data
-    from prediff.stages.sequence import check_ranks, first_unfinished
+    from prediff.stages.sequence import first_unfinished
 
-    folder, resolved = open_command(config, data, name, set_, resume)
-    check_ranks(resolved, ranks=workers)
-    check_data(folder, resolved)
+    folder, resolved = open_command(
+        config, data, name, set_, resume, trains=TRAININGS, ranks=workers
+    )
     code = 0
     if first_unfinished(folder, resolved) is not None:
         limit = [] if max_time is None else ["--max-time", str(max_time)]
@@ -138,9 +146,24 @@ def open_command(
     name: str,
     overrides: list[str] | None,
     resume: str = "auto",
+    *,
+    trains: Collection[str] = (),
+    ranks: int | None = None,
 ) -> tuple[RunFolder, Config]:
-    """Return the run that a command works on, and send a rank's output to its log."""
+    """Return the run that a command works on, and send a rank's output to its log.
+
+    Args:
+        trains: stages that the command may train; they and the data are checked first, except in a
+            rank, whose launcher has done so.
+        ranks: that it starts for them; None is those that are there.
+    """
     place = discover()
+
+    def check(folder: RunFolder, config: Config) -> None:
+        from prediff.stages.sequence import can_start  # MindSpore comes after the configuration
+
+        can_start(ranks=ranks or place.size, trains=trains)(folder, config)
+
     refuse_mpi(place, instead="prediff launch")
     folder, resolved = open_run(
         name=name,
@@ -149,6 +172,7 @@ def open_command(
         overrides=overrides or (),
         resume=resume,
         save=place.rank == 0,
+        check=None if "MS_ROLE" in os.environ else check,
     )
     if os.environ.get("MS_ROLE") == "MS_WORKER":
         redirect_to_rank_log(folder.log, place.rank)

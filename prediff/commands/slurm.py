@@ -25,14 +25,17 @@ def run_slurm_job(
     Example: sbatch --nodes=4 launch/cluster.slurm --data /data/sevirlr --name first
     """
     from hpc.slurm import allocation, run_on_nodes
-    from prediff.stages.open_data import check_data
-    from prediff.stages.sequence import check_ranks, first_unfinished, print_results
+    from prediff.stages.sequence import can_start, first_unfinished, print_results
 
     where = allocation()
-    folder, resolved = open_run(name=name, config=config, data=data, overrides=set_ or ())
     workers = workers or len(list(NPU_DEVICES.glob("davinci[0-9]*"))) or 1
-    check_ranks(resolved, ranks=workers * len(where.nodes))
-    check_data(folder, resolved)
+    folder, resolved = open_run(
+        name=name,
+        config=config,
+        data=data,
+        overrides=set_ or (),
+        check=can_start(ranks=workers * len(where.nodes)),
+    )
     folder.log.mkdir(exist_ok=True)
     if where.restarts == 0:
         for log in folder.log.glob("rank_*.log"):

@@ -1,6 +1,6 @@
 """Where everything of a run lives, and the rule that a run keeps its configuration."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,6 +8,8 @@ from hpc.errors import UserError
 from prediff.config import Config, differing_keys, load_config, save_config
 
 RUNS = Path("runs")
+TRAININGS = ("autoencoder", "diffusion", "alignment")
+"""Stages that train, by the names of their folders."""
 FROZEN_SECTIONS = (
     "seed",
     "data",
@@ -94,6 +96,9 @@ def find_run(run: str | Path) -> RunFolder:
     )
 
 
+Check = Callable[[RunFolder, Config], None]
+
+
 def open_run(
     *,
     name: str,
@@ -102,15 +107,20 @@ def open_run(
     overrides: Iterable[str],
     resume: str = "auto",
     save: bool = True,
+    check: Check | None = None,
 ) -> tuple[RunFolder, Config]:
     """Return the run's folder and its resolved configuration, and save the configuration there.
 
     Without `config` an existing run goes on with its own; `data` and `overrides` win over both.
     With several ranks only one may save.
 
+    Args:
+        check: raises UserError for what cannot be done; the next attempt must not inherit it, so
+            it is not saved.
+
     Raises:
         UserError: the name is no folder name, a setting is wrong, or the run was made with another
-            configuration and would not continue with this one.
+            configuration and would not continue with this one; or of `check`.
     """
     if not name or "/" in name or name.startswith("."):
         raise UserError(f"--name {name!r} is no name for a folder below runs/")
@@ -122,6 +132,8 @@ def open_run(
     resolved = load_config(config or saved, texts)
     if saved is not None:
         _refuse_another_configuration(folder, load_config(saved), resolved)
+    if check is not None:
+        check(folder, resolved)
     if save:
         folder.path.mkdir(parents=True, exist_ok=True)
         save_config(resolved, folder.config)

@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from time import perf_counter
 
@@ -25,9 +25,9 @@ from prediff.stages.denoiser_step import denoiser_mesh
 from prediff.stages.evaluate import evaluate, is_evaluated
 from prediff.stages.forecast import chosen_cases, forecast, provenance
 from prediff.stages.forecast_file import is_forecast_of
-from prediff.stages.open_data import make_synthetic_data, open_split
+from prediff.stages.open_data import check_data, make_synthetic_data, open_split
 from prediff.stages.resume import is_restarted, software
-from prediff.stages.run_folder import RunFolder
+from prediff.stages.run_folder import TRAININGS, Check, RunFolder
 from prediff.stages.stopping import raise_if_asked
 from prediff.stages.train_alignment import train_alignment
 from prediff.stages.train_autoencoder import train_autoencoder
@@ -56,14 +56,25 @@ class Stage:
     is_wanted: Callable[[Config], bool] = lambda config: True
 
 
-def check_ranks(config: Config, *, ranks: int) -> None:
+def can_start(*, ranks: int, trains: Collection[str] = TRAININGS) -> Check:
+    """Return a check of a run's data, and of the ranks that are to train some stages."""
+
+    def check(folder: RunFolder, config: Config) -> None:
+        check_ranks(config, ranks=ranks, trains=trains)
+        check_data(folder, config)
+
+    return check
+
+
+def check_ranks(config: Config, *, ranks: int, trains: Collection[str] = TRAININGS) -> None:
     """Refuse a number of ranks that the global batches or the network do not divide into.
 
     Raises:
         UserError: naming the setting, and numbers that work.
     """
-    for section in ("train_autoencoder", "train_diffusion", "train_alignment"):
-        if section == "train_alignment" and not config.is_guided:
+    for stage in trains:
+        section = f"train_{stage}"
+        if stage == "alignment" and not config.is_guided:
             continue
         settings = getattr(config, section)
         try:

@@ -97,7 +97,7 @@ def test_a_finished_run_refuses_another_configuration(finished):
         (["--set", "denoiser.base_widht=8"], "unknown key denoiser.base_widht"),
         (["--set", "train_diffusion.global_batch=3"], "train_diffusion: a global batch of 3"),
         (
-            ["--set", "parallel.pipeline=8", "--set", "parallel.pipeline_engine=mindspore"],
+            ["--set", "parallel.pipeline=2", "--set", "parallel.pipeline_engine=mindspore"],
             "compiles for Ascend only",
         ),
         (["--name", "a/b"], "--name"),
@@ -109,6 +109,7 @@ def test_bad_input_is_one_line_and_code_2(tmp_path, arguments, said):
     assert job.returncode == 2
     assert said in job.stderr
     assert "Traceback" not in job.stderr
+    assert not (tmp_path / "runs").exists(), "the next attempt would go on with the mistake"
 
 
 def test_a_truncated_file_stops_the_job_before_any_rank_starts(tmp_path):

@@ -55,3 +55,14 @@ def test_a_name_that_is_no_folder_name_is_refused(name):
 def test_a_rank_that_may_not_save_leaves_the_folder_alone():
     opened(save=False)
     assert not Path("runs").exists()
+
+
+def test_what_a_check_refuses_is_not_saved():
+    def refuse(folder, config):
+        raise UserError(f"no data at {config.data.root}")
+
+    with pytest.raises(UserError, match="no data at nowhere"):
+        opened("data.root=nowhere", check=refuse)
+    assert not Path("runs").exists()
+    _, config = opened()
+    assert config.data.root is None
