@@ -59,6 +59,12 @@ class Variant:
     by_mindspore: bool = False
     """Around MindSpore's own pipeline, with a stand-in for its compiler."""
 
+    def fits(self, data: int, pipeline: int) -> bool:
+        """Whether a mesh of these axes has this variant."""
+        if self.is_sharded:
+            return data > 1
+        return not self.by_mindspore or (data == 1 and pipeline > 1)
+
 
 VARIANTS = {
     "whole": Variant(is_accumulated=False),
