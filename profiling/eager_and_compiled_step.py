@@ -15,7 +15,7 @@ import numpy as np
 from prediff.config import Config, load_config
 from prediff.diffusion import DiffusionLoss
 from prediff.stages.denoiser_step import DenoiserStep, build_step
-from prediff.stages.train_diffusion import build_loss
+from prediff.stages.diffusion_network import build_loss
 from profiling.made_up import made_up_inputs
 from profiling.timing import median_seconds
 

@@ -29,7 +29,7 @@ from hpc.runtime import start_runtime
 from prediff.config import Config, load_config
 from prediff.diffusion import Sampler, sample_ensemble, sampling_plan
 from prediff.models import build_autoencoder, build_denoiser
-from prediff.stages.train_diffusion import diffusion_path
+from prediff.stages.diffusion_network import diffusion_path
 
 ROUNDS = 3
 

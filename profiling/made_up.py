@@ -14,6 +14,7 @@ from prediff.models.cost import TRAINING_PASSES
 from prediff.models.denoiser_cost import DenoiserCost
 from prediff.stages import train_alignment, train_autoencoder, train_diffusion
 from prediff.stages.adversarial_step import AnyStep
+from prediff.stages.diffusion_network import build_loss
 from prediff.stages.training import MakeInputs, TrainingStage
 
 BATCHES = 64
@@ -35,7 +36,7 @@ def made_up_stage(name: str, config: Config, *, mesh: Mesh, runtime: Runtime) ->
         step = train_autoencoder.build_step(autoencoder, config, runtime=runtime, mesh=mesh)
         operations = training_operations(config)
     elif name == "diffusion":
-        loss = train_diffusion.build_loss(config)
+        loss = build_loss(config)
         step = train_diffusion.build_step(loss, config, runtime=runtime, mesh=mesh)
         operations = TRAINING_PASSES * DenoiserCost(config).total().operations
     else:

@@ -32,11 +32,11 @@ from hpc.runtime import start_runtime
 from prediff.config import Config, load_config
 from prediff.data.dataset import RadarWindows
 from prediff.diffusion import StraightPath, sampling_plan
+from prediff.stages.diffusion_network import diffusion_path
 from prediff.stages.forecast import TestCase, chosen_cases, provenance
 from prediff.stages.forecast_ensemble import EnsembleForecaster
 from prediff.stages.open_data import open_split
 from prediff.stages.run_folder import RunFolder, find_run
-from prediff.stages.train_diffusion import diffusion_path
 from prediff.verification import Scoreboard
 from profiling.solver_study_report import Trial, write_study
 

@@ -28,7 +28,8 @@ class MindSporeEngine:
     """See `hpc.pipeline.engine.Engine`. Every rank has the whole network in its host's memory.
 
     Args:
-        chunks: all pieces, in order; stage s runs piece s. The first input of the first one is
+        chunks: all pieces, in order; stage s runs piece s. They share no parameter: MindSpore would
+            send it from stage to stage, in training only. The first input of the first one is
             float32.
         runtime: the ranks.
         mesh: their order.
@@ -39,6 +40,8 @@ class MindSporeEngine:
         self, chunks: Sequence[Chunk], *, runtime: Runtime, mesh: Mesh, micro_batches: int
     ):
         assert len(chunks) == mesh.pipeline
+        parameters = [p for chunk in chunks for p in chunk.parameters.values()]
+        assert len({p.name for p in parameters}) == len(parameters), "stages share a parameter"
         self.runtime, self.mesh, self.micro_batches = runtime, mesh, micro_batches
         self.placement = plain_placement(mesh.pipeline)
         _, self.stage = mesh.coordinates(runtime.place.rank)
@@ -48,33 +51,27 @@ class MindSporeEngine:
         self._staged = Staged(chunks)
         self._staged.set_train(True)
         micro_batched = Pipeline(self._staged, micro_batches)
-        self._gradients = AccumulatedGradients(
-            micro_batched, [p for chunk in chunks for p in chunk.parameters.values()]
-        )
+        self._gradients = AccumulatedGradients(micro_batched, parameters)
         self._train = _by_mindspore(self._gradients, stages=mesh.pipeline)
         self._look = _by_mindspore(micro_batched, stages=mesh.pipeline)
+        self._compiles_training = False
 
     def connect(self, share: Share, sums: Sequence[Parameter], scalar_sums: Parameter) -> None:
-        # The first stage with a parameter gets the others' gradients, and adds them to its own.
-        held, owned = self.held[self.stage], set(share.owned_names)
-        gradient_of = {n: self._gradients.accumulated_of(held[n]) for n in share.layout.shapes}
-        passed_on = [gradient for name, gradient in gradient_of.items() if name not in owned]
-        if self.stage == 0:
-            passed_on.append(self._gradients.accumulated_of(self._staged.start.one))
+        held, gradient_of = self.held[self.stage], self._gradients.accumulated_of
+        gradients = [gradient_of(held[name]) for name in share.layout.shapes]
+        unused = [gradient_of(self._staged.start.one)] if self.stage == 0 else []
         self._collect = Collect(
-            list(gradient_of.values()),
-            passed_on,
-            pack=Pack(share.layout),
-            sums=sums,
-            scalar_sums=scalar_sums,
+            gradients, unused, pack=Pack(share.layout), sums=sums, scalar_sums=scalar_sums
         )
 
     def compile(self, *inputs: np.ndarray | Tensor, compiler: Compiler) -> None:
+        self._compiles_training = True
         # Not by way of a cache of graphs, which does not know what MindSpore cuts.
         self._train.compile(*map(as_tensor, inputs))
         compiler(self._collect, Tensor(np.zeros(self._collect.scalar_sums.shape, np.float32)))
 
     def compile_evaluation(self, *inputs: np.ndarray | Tensor, compiler: Compiler) -> None:
+        assert self._compiles_training, "training is compiled first"
         self._staged.set_train(False)
         self._look.compile(*map(as_tensor, inputs))
         self._staged.set_train(True)

@@ -1,6 +1,6 @@
 """The graphs around MindSpore's own pipeline: a network in stages, its gradients, their collection.
 
-Four things that MindSpore's pipeline needs and does not document, found with MindSpore 2.8:
+Six things that MindSpore's pipeline needs and does not document, found with MindSpore 2.8:
 
 - Gradients gather in parameters named ``accu_grads.NAME``, which the graph has to mention;
   `PipelineGradReducer`, made for it, does not compile (it uses a name that it never sets).
@@ -8,6 +8,10 @@ Four things that MindSpore's pipeline needs and does not document, found with Mi
 - A micro-batch begins at the first operator with a trained parameter, and MindSpore marks that
   operator's primitive. Functions such as `ops.reshape` share one primitive with all of their uses,
   so the graph gets cycles unless an operator of its own comes first.
+- A parameter of several stages is sent from the first one to the others and its gradient back, in
+  training only: evaluation finds old values. So each stage has a copy of its own.
+- Compiling leaves marks on the operators: training has to be compiled before an evaluation, or its
+  messages lose their order.
 - It splits the first axis of every operator's inputs over the ranks of a stage where nothing else
   is said operator by operator, and then refuses reshapes. So a stage has one rank.
 """
@@ -106,25 +110,20 @@ class AccumulatedGradients(nn.Cell):
 
     def __init__(self, micro_batched: Pipeline, parameters: Sequence[Parameter]):
         super().__init__(auto_prefix=False)
-        unique = {id(p): p for p in [micro_batched.network.start.one, *parameters]}
-        self.weights = ms.ParameterTuple(unique.values())
+        self.weights = ms.ParameterTuple([micro_batched.network.start.one, *parameters])
         self.differentiate = ops.value_and_grad(micro_batched, None, self.weights)
         self.accumulated = self.weights.clone(prefix="accu_grads", init="zeros")
         self.each = ops.HyperMap()
-        self._gradient_of = dict(zip(unique, self.accumulated, strict=True))
+        names = [weight.name for weight in self.weights]
+        self._gradient_of = dict(zip(names, self.accumulated, strict=True))
 
     def accumulated_of(self, parameter: Parameter) -> Parameter:
         """Return where the gradient of a parameter gathers."""
-        return self._gradient_of[id(parameter)]
+        return self._gradient_of[parameter.name]
 
     def construct(self, *inputs):
         values, gradients = self.differentiate(*inputs)
         return ops.depend(values, self.each(_wait_for_one, self.accumulated, gradients))
-
-
-def _clear(array):
-    # 0 times a number that is not finite is not 0.
-    return ops.assign(array, ops.nan_to_num(array, 0.0, 0.0, 0.0) * 0.0)
 
 
 _clear_one = ops.MultitypeFuncGraph("clear_one")
@@ -132,7 +131,8 @@ _clear_one = ops.MultitypeFuncGraph("clear_one")
 
 @_clear_one.register("Tensor")
 def _clear_tensor(array):
-    return _clear(array)
+    # 0 times a number that is not finite is not 0.
+    return ops.assign(array, ops.nan_to_num(array, 0.0, 0.0, 0.0) * 0.0)
 
 
 class Collect(nn.Cell):
@@ -140,7 +140,7 @@ class Collect(nn.Cell):
 
     Args:
         gradients: of the parameters that a rank holds, in the layout's order; emptied.
-        passed_on: gradients that another rank has counted in; emptied first.
+        unused: others, only emptied.
         pack: makes buckets of `gradients`.
         sums: those buckets.
         scalar_sums: `[1 + scalars]`.
@@ -149,7 +149,7 @@ class Collect(nn.Cell):
     def __init__(
         self,
         gradients: Sequence[Parameter],
-        passed_on: Sequence[Parameter],
+        unused: Sequence[Parameter],
         *,
         pack: Pack,
         sums: Sequence[Parameter],
@@ -157,15 +157,13 @@ class Collect(nn.Cell):
     ):
         super().__init__(auto_prefix=False)
         self.gradients, self.pack = ms.ParameterTuple(gradients), pack
-        self.passed_on = tuple(passed_on)
+        self.emptied = ms.ParameterTuple([*gradients, *unused])
         self.sums, self.scalar_sums = ms.ParameterTuple(sums), scalar_sums
         self.each = ops.HyperMap()
 
     def construct(self, values):
-        for gradient in self.passed_on:
-            _clear(gradient)
         buckets = self.pack(self.gradients)
         for b in range(len(buckets)):
             ops.assign_add(self.sums[b], buckets[b])
-        self.each(_clear_one, self.gradients)
+        self.each(_clear_one, self.emptied)
         return ops.assign_add(self.scalar_sums, values)

@@ -5,7 +5,7 @@ denoiser, the last leaves it and compares: both need the clean latents and the n
 folded pipeline both are on the same rank.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from mindspore import nn
 
@@ -43,18 +43,31 @@ def chunks_of_rank(
     return {c: pieces[c] for c in held}
 
 
-def chunks_in_a_row(loss: DiffusionLoss, *, stages: int, costs: Sequence[float]) -> list[Chunk]:
-    """Return the pieces of a pipeline that is not folded, one a stage.
+def chunks_in_a_row(
+    make_loss: Callable[[], DiffusionLoss], *, stages: int, costs: Sequence[float]
+) -> list[Chunk]:
+    """Return the pieces of a pipeline that is not folded, one a stage, that share no parameter.
+
+    What several stages use, each has a copy of, under the same canonical name.
 
     Args:
-        loss: the whole, with an Earthformer-UNet.
+        make_loss: makes the whole, with an Earthformer-UNet; called for every stage.
         stages: of the pipeline.
         costs: of each block of `unet_blocks`, by which they are spread.
 
     Raises:
         UserError: more stages than blocks, or a denoiser with global vectors.
     """
-    return cut_loss(loss, bounds=split_blocks(costs, stages=stages))
+    bounds = split_blocks(costs, stages=stages)
+    pieces = []
+    for s in range(stages):
+        loss = make_loss()
+        blocks = unet_blocks([level.depth for level in loss.denoiser.levels])
+        pieces.append(cut_loss(loss, bounds=bounds)[s])
+        keep_blocks(loss, blocks[bounds[s] : bounds[s + 1]])
+        for parameter in loss.get_parameters():  # one graph has all: it tells them apart by name
+            parameter.name = f"stage_{s}.{parameter.name}"
+    return pieces
 
 
 def chunks_of_single_blocks(loss: DiffusionLoss) -> dict[int, Chunk]:

@@ -1,5 +1,6 @@
 """The step that trains the denoiser: whole on each rank, or spread over a pipeline."""
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,7 @@ from prediff.diffusion.pipelined_loss import (
 )
 from prediff.models.denoiser_cost import DenoiserCost
 from prediff.models.unet_chunks import unet_skips
+from prediff.stages.diffusion_network import build_loss
 from prediff.stages.validation import Evaluation, LossEvaluation
 
 SCALAR_NAMES = ("mean_squared_error", "variational_term")
@@ -106,7 +108,8 @@ def build_step(
 ) -> DenoiserStep:
     """Return the step that trains a denoiser.
 
-    With a pipeline the loss keeps only this rank's blocks and cannot run by itself any more. With
+    With a pipeline the loss keeps only this rank's blocks and cannot run by itself any more;
+    MindSpore's own is made of other losses, with the starting weights of the configuration. With
     `denoiser.recompute` a rank that holds all of them runs graphs of one block each: in one graph
     the CPU backend computes again as soon as it can, which saves no memory.
 
@@ -152,7 +155,8 @@ def _engine(loss: DiffusionLoss, config: Config, *, runtime: Runtime, mesh: Mesh
     if stages == 1:
         return FoldedEngine(chunks_of_single_blocks(loss), **common)
     if config.parallel.pipeline_engine == "mindspore":
-        return MindSporeEngine(chunks_in_a_row(loss, stages=stages, costs=costs), **common)
+        row = chunks_in_a_row(partial(build_loss, config), stages=stages, costs=costs)
+        return MindSporeEngine(row, **common)
     _, stage = mesh.coordinates(runtime.place.rank)
     chunks = chunks_of_rank(loss, stages=stages, stage=stage, costs=costs)
     return FoldedEngine(chunks, **common)

@@ -14,9 +14,9 @@ from hpc.errors import UserError
 from hpc.runtime import ALONE, Runtime
 from prediff.config import Config
 from prediff.diffusion import Sampler, sample_ensemble, sampling_plan
+from prediff.stages.diffusion_network import diffusion_path
 from prediff.stages.guidance import load_guidance, requested_intensity
 from prediff.stages.run_folder import RunFolder
-from prediff.stages.train_diffusion import diffusion_path
 from prediff.stages.trained_networks import load_autoencoder, load_denoiser
 
 

@@ -16,6 +16,7 @@ from prediff.convert.checkpoint_file import read_checkpoint as read_foreign
 from prediff.convert.checkpoint_file import write_checkpoint as write_foreign
 from prediff.models import build_alignment, build_autoencoder
 from prediff.stages import train_alignment, train_autoencoder, train_diffusion
+from prediff.stages.diffusion_network import build_loss
 from prediff.stages.run_folder import RunFolder
 from prediff.stages.trained_networks import (
     ALIGNMENT,
@@ -142,6 +143,6 @@ def _loaded(
         alignment = build_alignment(config)
         report = load_reference(alignment, state)
         return report, train_alignment.build_step(alignment, config)[1].export()
-    loss = train_diffusion.build_loss(config)
+    loss = build_loss(config)
     report = load_reference(loss.denoiser, state)
     return report, train_diffusion.build_step(loss, config).export()

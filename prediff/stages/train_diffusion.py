@@ -10,8 +10,6 @@ from hpc.randomness import keyed_generator, keyed_normal
 from hpc.runtime import Runtime
 from hpc.stop import StopRequest
 from prediff.config import Config
-from prediff.diffusion import DiffusionLoss, NoiseSchedule, StraightPath, noise_schedule
-from prediff.models import build_denoiser
 from prediff.models.cost import TRAINING_PASSES
 from prediff.models.denoiser_cost import DenoiserCost
 from prediff.stages.denoiser_step import (
@@ -20,6 +18,7 @@ from prediff.stages.denoiser_step import (
     denoiser_mesh,
     evaluation_of,
 )
+from prediff.stages.diffusion_network import build_loss
 from prediff.stages.latent_windows import LatentWindows
 from prediff.stages.run_folder import RunFolder
 from prediff.stages.training import Drive, TrainingStage, train
@@ -28,26 +27,6 @@ from prediff.stages.validation import mean_over_batches
 
 STAGE = "diffusion"
 VALIDATION_WINDOWS = 64
-
-
-def diffusion_path(config: Config) -> NoiseSchedule | StraightPath:
-    """Return the noise schedule, or the straight path of flow matching."""
-    if config.diffusion.noise_schedule == "straight":
-        return StraightPath(num_steps=config.diffusion.noise_steps)
-    return noise_schedule(
-        name=config.diffusion.noise_schedule, num_steps=config.diffusion.noise_steps
-    )
-
-
-def build_loss(config: Config) -> DiffusionLoss:
-    """Return the denoiser and its loss as one Cell, with starting weights."""
-    return DiffusionLoss(
-        build_denoiser(config),
-        schedule=diffusion_path(config),
-        parameterization=config.diffusion.parameterization,
-        learn_logvar=config.diffusion.learn_log_variance,
-        vlb_weight=config.diffusion.variational_weight,
-    )
 
 
 class DenoiserBatches:

@@ -9,39 +9,40 @@ from collections.abc import Sequence
 import numpy as np
 from mindspore import Tensor, nn
 
+from hpc.compile_cache import Compiler
 from hpc.gather import gather_arrays
 from hpc.optim import set_arrays
 from hpc.pipeline.chunk import Chunk
 from hpc.pipeline.mindspore_engine import MindSporeEngine
 
-ALREADY_SENT = 7.0
-"""What stands in the gradient of a parameter that an earlier stage holds too."""
 
-
-def replace_compiler(engine: MindSporeEngine, chunks: Sequence[Chunk]) -> None:
+def replace_compiler(engine: MindSporeEngine, chunks: Sequence[Chunk], compiler: Compiler) -> None:
     """Let an engine run where MindSpore's own pipeline does not compile."""
-    stand_in = _StandIn(engine, chunks)
+    stand_in = _StandIn(engine, chunks, compiler)
     engine._train = stand_in
     engine._look = stand_in.evaluating
 
 
 class _Gradients(nn.Cell):
-    def __init__(self, differentiate):
+    def __init__(self, engine: MindSporeEngine):
         super().__init__(auto_prefix=False)
-        self.differentiate = differentiate
+        self.network = engine._look.network  # a loaded graph takes its weights from its Cell
+        self.differentiate = engine._gradients.differentiate
 
     def construct(self, *inputs):
         return self.differentiate(*inputs)
 
 
 class _StandIn:
-    def __init__(self, engine: MindSporeEngine, chunks: Sequence[Chunk]) -> None:
-        self._engine, self._chunks = engine, chunks
-        self._gradients = _Gradients(engine._gradients.differentiate)
+    def __init__(
+        self, engine: MindSporeEngine, chunks: Sequence[Chunk], compiler: Compiler
+    ) -> None:
+        self._engine, self._chunks, self.compiler = engine, chunks, compiler
+        self._gradients = _Gradients(engine)
         self.evaluating = _Evaluating(self, engine._look.network)
 
     def compile(self, *inputs: Tensor) -> None:
-        self._gradients.compile(*inputs)
+        self.compiler(self._gradients, *inputs)
 
     def __call__(self, *inputs: Tensor) -> Tensor:
         """Accumulate this stage's gradients; return loss and scalars on the last stage."""
@@ -49,11 +50,9 @@ class _StandIn:
         values, gradients = self._gradients(*inputs)
         stage, made = self._engine.stage, self._engine._gradients
         of_stage = {id(p) for p in self._chunks[stage].parameters.values()}
-        before = {id(p) for c in self._chunks[:stage] for p in c.parameters.values()}
         for weight, target, gradient in zip(made.weights, made.accumulated, gradients, strict=True):
             if id(weight) in of_stage:
-                found = ALREADY_SENT if id(weight) in before else gradient.asnumpy()
-                target.set_data(Tensor(target.asnumpy() + found))
+                target.set_data(Tensor(target.asnumpy() + gradient.asnumpy()))
         if stage == len(self._chunks) - 1:
             return values
         return Tensor(np.zeros(values.shape, np.float32))
@@ -73,7 +72,7 @@ class _Evaluating:
         self._stand_in, self._network = stand_in, network
 
     def compile(self, *inputs: Tensor) -> None:
-        self._network.compile(*inputs)
+        self._stand_in.compiler(self._network, *inputs)
 
     def __call__(self, *inputs: Tensor) -> Tensor:
         self._stand_in.fetch_weights()

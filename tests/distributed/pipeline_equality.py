@@ -11,6 +11,7 @@ Graphs are kept in FOLDER/graphs. mesh_equality.py runs all of them and compares
 
 import argparse
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -119,7 +120,15 @@ def batch(step: int) -> tuple[np.ndarray, ...]:
     return clean, noise, noise_step, condition, key
 
 
-def make_step(runtime: Runtime, mesh: Mesh, loss: DiffusionLoss, *, depth: int, variant: Variant):
+def make_step(
+    runtime: Runtime,
+    mesh: Mesh,
+    loss: DiffusionLoss,
+    *,
+    depth: int,
+    variant: Variant,
+    compiler: Compiler,
+):
     micro_batches = GLOBAL_BATCH // mesh.data if variant.is_accumulated else 1
     if variant.by_mindspore:
         micro_batches = 2  # all of them in one graph
@@ -140,9 +149,10 @@ def make_step(runtime: Runtime, mesh: Mesh, loss: DiffusionLoss, *, depth: int, 
     _, stage = mesh.coordinates(runtime.place.rank)
     engine: Engine
     if variant.by_mindspore:
-        row = chunks_in_a_row(loss, stages=mesh.pipeline, costs=costs)
+        again = partial(make_loss, depth=depth, recompute=False)
+        row = chunks_in_a_row(again, stages=mesh.pipeline, costs=costs)
         engine = MindSporeEngine(row, **common)
-        replace_compiler(engine, row)
+        replace_compiler(engine, row, compiler)
     elif mesh.pipeline == 1:
         engine = FoldedEngine(chunks_of_single_blocks(loss), **common)
     else:
@@ -167,7 +177,7 @@ def run(
     compiler: Compiler,
 ):
     loss = make_loss(depth=depth, recompute=variant.recompute and mesh.pipeline > 1)
-    step = make_step(runtime, mesh, loss, depth=depth, variant=variant)
+    step = make_step(runtime, mesh, loss, depth=depth, variant=variant, compiler=compiler)
     data_rank, _ = mesh.coordinates(runtime.place.rank)
     share = GLOBAL_BATCH // mesh.data
     part = slice(data_rank * share, (data_rank + 1) * share)
