@@ -1,10 +1,13 @@
 """Figures without pyplot: nothing global, so nothing leaks over a long run."""
 
+from dataclasses import dataclass
+from functools import cached_property
 from io import BytesIO
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from PIL import Image
 
 
 def new_figure(*, width: float, height: float, dpi: float = 110) -> Figure:
@@ -14,15 +17,33 @@ def new_figure(*, width: float, height: float, dpi: float = 110) -> Figure:
     return figure
 
 
-def figure_to_rgb(figure: Figure) -> np.ndarray:
-    """Return the drawn figure as uint8 ``[H, W, 3]``, which TensorBoard's image tab takes."""
+@dataclass(frozen=True)
+class Drawing:
+    """A figure as pixels: drawing takes half a second, so it is done once for all uses."""
+
+    rgb: np.ndarray
+    """uint8 ``[H, W, 3]``, which TensorBoard's image tab takes."""
+
+    @cached_property
+    def png(self) -> bytes:
+        """Return it as a PNG file."""
+        buffer = BytesIO()
+        Image.fromarray(self.rgb).save(buffer, format="png")
+        return buffer.getvalue()
+
+
+def draw(figure: Figure) -> Drawing:
+    """Return the drawn figure."""
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
-    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+    return Drawing(np.asarray(canvas.buffer_rgba())[..., :3].copy())
+
+
+def figure_to_rgb(figure: Figure) -> np.ndarray:
+    """Return the drawn figure as uint8 ``[H, W, 3]``."""
+    return draw(figure).rgb
 
 
 def figure_to_png(figure: Figure) -> bytes:
     """Return the drawn figure as PNG."""
-    buffer = BytesIO()
-    FigureCanvasAgg(figure).print_png(buffer)
-    return buffer.getvalue()
+    return draw(figure).png

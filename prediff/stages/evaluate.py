@@ -13,7 +13,7 @@ from hpc.runtime import Runtime
 from prediff.config import Config
 from prediff.data.dataset import RadarWindows
 from prediff.pictures.animation import case_animation
-from prediff.pictures.figures import figure_to_png, figure_to_rgb
+from prediff.pictures.figures import draw
 from prediff.pictures.panels import case_panel
 from prediff.pictures.score_plots import score_figures
 from prediff.stages.compare_runs import SCOREBOARD
@@ -158,21 +158,20 @@ def _draw(
                 "lead_minutes": leads,
             }
             title = f"{case.case.event_id}, forecast of {case.case.init_time:%Y-%m-%d %H:%M} UTC"
-            panel = case_panel(**scene, title=title)
+            panel = draw(case_panel(**scene, title=title))
             animation = case_animation(**scene)
-            (folder.evaluation / f"{case.case.label}.png").write_bytes(figure_to_png(panel))
+            (folder.evaluation / f"{case.case.label}.png").write_bytes(panel.png)
             (folder.evaluation / f"{case.case.label}.gif").write_bytes(animation)
-            board.picture(f"forecast/{case.case.label}", figure_to_rgb(panel), step=0)
-            pictured.append(
-                CasePictures(title=title, panel=figure_to_png(panel), animation=animation)
-            )
+            board.picture(f"forecast/{case.case.label}", panel.rgb, step=0)
+            pictured.append(CasePictures(title=title, panel=panel.png, animation=animation))
         figures = score_figures(tables, kilometres_per_pixel=kilometres)
         if config.is_guided:
             rows = forecast_intensities(folder, chosen_cases(config, windows))
             figures["guidance"] = intensity_figure(rows, title=system_name(config))
-        for name, figure in figures.items():
-            (folder.evaluation / f"{name}.png").write_bytes(figure_to_png(figure))
-            board.picture(f"scores/{name}", figure_to_rgb(figure), step=0)
+        drawings = {name: draw(figure) for name, figure in figures.items()}
+        for name, drawing in drawings.items():
+            (folder.evaluation / f"{name}.png").write_bytes(drawing.png)
+            board.picture(f"scores/{name}", drawing.rgb, step=0)
         _score_curves(board, tables, leads)
     write_report(
         folder.evaluation / "report.html",
@@ -180,7 +179,7 @@ def _draw(
         title=f"Run {folder.name}",
         cases=pictured,
         details={key: str(value) for key, value in provenance(folder, config).items()},
-        figures=figures,
+        drawings=drawings,
         kilometres_per_pixel=kilometres,
     )
 

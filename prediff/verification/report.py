@@ -6,9 +6,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from matplotlib.figure import Figure
-
-from prediff.pictures.figures import figure_to_png
+from prediff.pictures.figures import Drawing, draw
 from prediff.pictures.page import html_page, inline_picture
 from prediff.pictures.score_plots import score_figures
 from prediff.verification.headline import headlines, number
@@ -62,7 +60,7 @@ def write_report(
     title: str,
     cases: Sequence[CasePictures] = (),
     details: Mapping[str, str] | None = None,
-    figures: Mapping[str, Figure] | None = None,
+    drawings: Mapping[str, Drawing] | None = None,
     kilometres_per_pixel: float | None = None,
 ) -> Path:
     """Write the page; pictures are inside it, and it runs no script.
@@ -71,13 +69,14 @@ def write_report(
         tables: of `Scoreboard.tables`.
         cases: shown in this order.
         details: what made the run, such as checkpoint, solver and steps.
-        figures: of `score_figures`, where they are drawn already.
+        drawings: of `score_figures`, where they are drawn already.
         kilometres_per_pixel: for the spectra's axis, where they are not.
     """
     path = Path(path)
-    if figures is None:
+    if drawings is None:
         figures = score_figures(tables, kilometres_per_pixel=kilometres_per_pixel)
-    body = "\n".join(_body(tables, title, cases, details or {}, figures))
+        drawings = {name: draw(figure) for name, figure in figures.items()}
+    body = "\n".join(_body(tables, title, cases, details or {}, drawings))
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(html_page(title, body), encoding="utf-8")
     return path
@@ -88,7 +87,7 @@ def _body(
     title: str,
     cases: Sequence[CasePictures],
     details: Mapping[str, str],
-    figures: Mapping[str, Figure],
+    drawings: Mapping[str, Drawing],
 ) -> Iterator[str]:
     protocol = tables["protocol"]
     yield f"<h1>{escape(title)}</h1>"
@@ -119,9 +118,9 @@ def _body(
         yield inline_picture(case.animation, "gif", case.title, "")
         yield inline_picture(case.panel, "png", case.title, "")
     yield "<h2>Plots</h2>"
-    for name, figure in figures.items():
+    for name, drawing in drawings.items():
         key = next(key for key in _READING if name.startswith(key))
-        yield inline_picture(figure_to_png(figure), "png", name.replace("_", " "), _READING[key])
+        yield inline_picture(drawing.png, "png", name.replace("_", " "), _READING[key])
     yield from _comparisons(tables)
     yield "<h2>How this was made</h2>"
     yield f"<p class=note>{escape(protocol['source'])}. {escape(protocol['notes'])}</p>"

@@ -10,6 +10,7 @@ from rich.console import Console
 from verification_oracles import storms
 
 from hpc.errors import UserError
+from prediff.pictures.figures import draw
 from prediff.stages.guidance_response import intensity_figure
 from prediff.verification import (
     PROTOCOLS,
@@ -178,8 +179,8 @@ def test_the_report_is_one_page_with_its_pictures_inside(tables, tmp_path):
 
 def test_the_report_of_a_guided_run_shows_what_was_asked_and_obtained(tables, tmp_path):
     rows = [{"case": "a", "requested": 0.4, "obtained": [0.2, 0.4], "mean": 0.3}]
-    figures = {"guidance": intensity_figure(rows, title="guided")}
-    page = write_report(tmp_path / "r.html", tables=tables, title="x", figures=figures).read_text()
+    drawn = {"guidance": draw(intensity_figure(rows, title="guided"))}
+    page = write_report(tmp_path / "r.html", tables=tables, title="x", drawings=drawn).read_text()
     assert "Mean intensity that was asked for" in page
 
 
@@ -188,7 +189,7 @@ def test_published_rows_stand_beside_results_of_their_protocol_only(arrays, tmp_
     board = filled(arrays, [list(range(len(EVENTS)))], protocol=PROTOCOLS["prediff2023"])
     found = board.tables(replicates=20)
     assert {row["system"] for row in found["published"]} >= {"PreDiff", "LDM"}
-    page = write_report(tmp_path / "r.html", tables=found, title="x", figures={}).read_text()
+    page = write_report(tmp_path / "r.html", tables=found, title="x", drawings={}).read_text()
     assert "0.4100" in page
     assert "Gao et al. 2023, table 2" in page
 
