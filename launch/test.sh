@@ -13,4 +13,4 @@ fi
 # A worker that dies ends the run: a replacement would leave its file's other tests undone for ever.
 python -m pytest --numprocesses 2 --dist loadfile --max-worker-restart 0 --durations 20 \
   -m "not alone and not cluster"
-python -m pytest --durations 20 -m alone
+python -m pytest --durations 20 -m "alone or cluster"

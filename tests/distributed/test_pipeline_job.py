@@ -75,7 +75,7 @@ def test_a_run_of_two_stages_goes_on_as_one_process_from_its_checkpoint(
     assert np.mean(apart > 1e-5) < 0.01
 
 
-@pytest.mark.alone
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("setting", "said"),
     [
