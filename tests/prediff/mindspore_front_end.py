@@ -76,7 +76,7 @@ def make_engine() -> MindSporeEngine:
             world_group="hccl_world_group",
         ),
         mesh=Mesh(pipeline=STAGES),
-        micro_batches=2,
+        micro_batches=STAGES,
     )
     for network in (engine._train, engine._look):
         network._global_rank, network._device_num = RANK, STAGES
