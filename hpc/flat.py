@@ -109,6 +109,13 @@ def zeros(name: str, shape: tuple[int, ...]) -> ms.Parameter:
     return ms.Parameter(Tensor(np.zeros(shape, np.float32)), name=name, requires_grad=False)
 
 
+def assign_zeros(array, after):
+    """Set a parameter to zeros once there is `after`. For graphs."""
+    # `zeros_like` would compile in a constant of that size, and 0 times a number that is not finite
+    # is not 0.
+    return ops.assign(array, ops.nan_to_num(ops.depend(array, after), 0.0, 0.0, 0.0) * 0.0)
+
+
 class Clear(nn.Cell):
     """``construct(bucket, after) -> done``: set a bucket to zeros once there is `after`."""
 
@@ -119,10 +126,7 @@ class Clear(nn.Cell):
     def construct(self, bucket, after):
         if self.fused is not None:
             return self.fused(bucket, after)
-        # `zeros_like` would compile in a constant of that size, and 0 times a number that is not
-        # finite is not 0.
-        zeros = ops.nan_to_num(ops.depend(bucket, after), 0.0, 0.0, 0.0) * 0.0
-        return ops.assign(bucket, zeros)
+        return assign_zeros(bucket, after)
 
 
 class PackBucket(nn.Cell):

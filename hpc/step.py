@@ -163,7 +163,7 @@ class TrainStep:
                 compiler(self._add, *total, *total)
             compiler(self._apply_total, _control(0.0, 0), *total)
         elif self.accumulation == 1:
-            compiler(self._whole, _control(0.0, False), *(_tensor(array) for array in inputs))
+            compiler(self._whole, _control(0.0, False), *(as_tensor(array) for array in inputs))
         else:
             compiler(self._accumulate, *(self._micro_batch(array, 0) for array in inputs))
             compiler(self._apply, _control(0.0, False))
@@ -189,7 +189,7 @@ class TrainStep:
             total = add_as_tree(parts, self._add)
             values = self._apply_total(control, *total)
         elif self.accumulation == 1:
-            values = self._whole(control, *(_tensor(array) for array in inputs))
+            values = self._whole(control, *(as_tensor(array) for array in inputs))
         else:
             for number in range(self.accumulation):
                 self._accumulate(*(self._micro_batch(array, number) for array in inputs))
@@ -202,7 +202,7 @@ class TrainStep:
     def _micro_batch(self, array: np.ndarray | Tensor, number: int) -> Tensor:
         size, rest = divmod(array.shape[0], self.accumulation)
         assert rest == 0, f"{array.shape[0]} samples in {self.accumulation} micro-batches"
-        return _tensor(array[number * size : (number + 1) * size])
+        return as_tensor(array[number * size : (number + 1) * size])
 
     def export(self) -> TrainState:
         """Copy the weights, the optimizer's state and the average to the host.
@@ -231,5 +231,6 @@ def _control(learning_rate: float, stop_vote: float) -> Tensor:
     return Tensor(np.array([learning_rate, float(stop_vote)], np.float32))
 
 
-def _tensor(array: np.ndarray | Tensor) -> Tensor:
+def as_tensor(array: np.ndarray | Tensor) -> Tensor:
+    """Return an input on the device."""
     return array if isinstance(array, Tensor) else Tensor(np.asarray(array, order="C"))

@@ -50,8 +50,3 @@ class Engine(Protocol):
 
     def evaluate(self, *inputs: np.ndarray | Tensor) -> list[float]:
         """Return loss and scalars without dropout on the last chunk's rank; elsewhere nothing."""
-
-
-def as_tensor(array: np.ndarray | Tensor) -> Tensor:
-    """Return an input on the device."""
-    return array if isinstance(array, Tensor) else Tensor(np.asarray(array, order="C"))

@@ -1,7 +1,6 @@
 """Our engine: a folded pipeline, run action by action from compiled chunks."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from mindspore import Parameter, Tensor, nn
@@ -11,7 +10,6 @@ from hpc.gather import gather_in_group
 from hpc.mesh import Mesh
 from hpc.pipeline.actions import Placement, Schedule
 from hpc.pipeline.chunk import Chunk, ChunkBackward
-from hpc.pipeline.engine import as_tensor
 from hpc.pipeline.executor import Executor, Observe
 from hpc.pipeline.schedule import (
     folded_one_forward_one_backward,
@@ -22,6 +20,8 @@ from hpc.pipeline.schedule import (
 from hpc.pipeline.shares import Share
 from hpc.pipeline.transport import Transport
 from hpc.runtime import Runtime
+from hpc.step import as_tensor
+from hpc.without_dropout import without_dropout
 
 
 class FoldedEngine:
@@ -56,7 +56,9 @@ class FoldedEngine:
             c: chunk.parameters for c, chunk in chunks.items()
         }
         self._chunks, self._observe = dict(chunks), observe
-        self._set_train(True)
+        self._cells = [chunk.cell for chunk in chunks.values()]
+        for cell in self._cells:
+            cell.set_train(True)
         if schedule is None and mesh.pipeline == 1:
             schedule = gpipe(placement=self.placement, micro_batches=micro_batches)
         elif schedule is None:
@@ -103,7 +105,7 @@ class FoldedEngine:
             compiler(self._backwards[c], *carried, *taken, *cotangents)
 
     def compile_evaluation(self, *inputs: np.ndarray | Tensor, compiler: Compiler) -> None:
-        with self._without_dropout():
+        with without_dropout(*self._cells):
             for c, chunk in self._chunks.items():
                 carried, taken, _ = self._examples(c, inputs)
                 compiler(chunk.cell, *carried, *taken)
@@ -112,7 +114,7 @@ class FoldedEngine:
         self._train.run(self._micro_batches(inputs))
 
     def evaluate(self, *inputs: np.ndarray | Tensor) -> list[float]:
-        with self._without_dropout():
+        with without_dropout(*self._cells):
             found = self._look.run(self._micro_batches(inputs))
         values = [[float(value.asnumpy()) for value in values] for values in found]
         return np.mean(values, 0).tolist() if values else []
@@ -161,13 +163,3 @@ class FoldedEngine:
             cotangents = [blank(self._shapes[c]), *map(blank, chunk.skips_made)]
         taken = [first[number] for number in chunk.inputs]
         return [*stream, *map(blank, chunk.skips_taken)], taken, cotangents
-
-    @contextmanager
-    def _without_dropout(self) -> Iterator[None]:
-        self._set_train(False)
-        yield
-        self._set_train(True)
-
-    def _set_train(self, on: bool) -> None:
-        for chunk in self._chunks.values():
-            chunk.cell.set_train(on)

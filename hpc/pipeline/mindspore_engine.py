@@ -17,11 +17,12 @@ from hpc.compile_cache import Compiler
 from hpc.flat import Pack
 from hpc.mesh import Mesh
 from hpc.pipeline.chunk import Chunk
-from hpc.pipeline.engine import as_tensor
 from hpc.pipeline.schedule import plain_placement
 from hpc.pipeline.shares import Share
 from hpc.pipeline.staged import AccumulatedGradients, Collect, Staged
 from hpc.runtime import Runtime
+from hpc.step import as_tensor
+from hpc.without_dropout import without_dropout
 
 
 class MindSporeEngine:
@@ -72,17 +73,15 @@ class MindSporeEngine:
 
     def compile_evaluation(self, *inputs: np.ndarray | Tensor, compiler: Compiler) -> None:
         assert self._compiles_training, "training is compiled first"
-        self._staged.set_train(False)
-        self._look.compile(*map(as_tensor, inputs))
-        self._staged.set_train(True)
+        with without_dropout(self._staged):
+            self._look.compile(*map(as_tensor, inputs))
 
     def run(self, *inputs: np.ndarray | Tensor) -> None:
         self._collect(self._train(*map(as_tensor, inputs)))
 
     def evaluate(self, *inputs: np.ndarray | Tensor) -> list[float]:
-        self._staged.set_train(False)
-        values = self._look(*map(as_tensor, inputs))
-        self._staged.set_train(True)
+        with without_dropout(self._staged):
+            values = self._look(*map(as_tensor, inputs))
         if self.stage < self.mesh.pipeline - 1:
             return []
         return (values.asnumpy() / self.micro_batches).tolist()

@@ -22,7 +22,7 @@ import mindspore as ms
 from mindspore import Parameter, Tensor, nn, ops
 from mindspore.parallel.nn import Pipeline
 
-from hpc.flat import Pack
+from hpc.flat import Pack, assign_zeros
 from hpc.pipeline.chunk import Chunk
 
 
@@ -129,10 +129,9 @@ class AccumulatedGradients(nn.Cell):
 _clear_one = ops.MultitypeFuncGraph("clear_one")
 
 
-@_clear_one.register("Tensor")
-def _clear_tensor(array):
-    # 0 times a number that is not finite is not 0.
-    return ops.assign(array, ops.nan_to_num(array, 0.0, 0.0, 0.0) * 0.0)
+@_clear_one.register("Tensor", "Tensor")
+def _clear_tensor(after, array):
+    return assign_zeros(array, after)
 
 
 class Collect(nn.Cell):
@@ -165,5 +164,5 @@ class Collect(nn.Cell):
         buckets = self.pack(self.gradients)
         for b in range(len(buckets)):
             ops.assign_add(self.sums[b], buckets[b])
-        self.each(_clear_one, self.emptied)
+        self.each(ops.partial(_clear_one, buckets[-1]), self.emptied)
         return ops.assign_add(self.scalar_sums, values)

@@ -37,7 +37,7 @@ def latents(
     place = discover()
     given = {"rank": place.rank, "size": place.size} if place.has_collectives else {}
     with started_ranks(**given) as ranks:
-        from prediff.stages.open_data import check_data
+        from prediff.stages.open_data import open_split
 
         folder, resolved = open_run(
             name=name,
@@ -45,7 +45,7 @@ def latents(
             data=data,
             overrides=set_ or (),
             save=ranks.rank == 0,
-            check=check_data,
+            check=lambda folder, config: open_split(folder, config, "all").close(),
         )
         from hpc.runtime import start_runtime
         from prediff.stages.cache_latents import cache_latents

@@ -160,9 +160,9 @@ def open_command(
     place = discover()
 
     def check(folder: RunFolder, config: Config) -> None:
-        from prediff.stages.sequence import can_start  # MindSpore comes after the configuration
+        from prediff.stages.sequence import check_start  # MindSpore comes after the configuration
 
-        can_start(ranks=ranks or place.size, trains=trains)(folder, config)
+        check_start(folder, config, ranks=ranks or place.size, trains=trains)
 
     refuse_mpi(place, instead="prediff launch")
     folder, resolved = open_run(
@@ -172,7 +172,7 @@ def open_command(
         overrides=overrides or (),
         resume=resume,
         save=place.rank == 0,
-        check=None if "MS_ROLE" in os.environ else check,
+        check=check if trains and "MS_ROLE" not in os.environ else None,
     )
     if os.environ.get("MS_ROLE") == "MS_WORKER":
         redirect_to_rank_log(folder.log, place.rank)

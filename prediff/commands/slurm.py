@@ -1,5 +1,6 @@
 """`prediff slurm`: do what `run` does on all nodes of a Slurm job."""
 
+from functools import partial
 from typing import Annotated
 
 import typer
@@ -25,7 +26,7 @@ def run_slurm_job(
     Example: sbatch --nodes=4 launch/cluster.slurm --data /data/sevirlr --name first
     """
     from hpc.slurm import allocation, run_on_nodes
-    from prediff.stages.sequence import can_start, first_unfinished, print_results
+    from prediff.stages.sequence import check_start, first_unfinished, print_results
 
     where = allocation()
     workers = workers or len(list(NPU_DEVICES.glob("davinci[0-9]*"))) or 1
@@ -34,7 +35,7 @@ def run_slurm_job(
         config=config,
         data=data,
         overrides=set_ or (),
-        check=can_start(ranks=workers * len(where.nodes)),
+        check=partial(check_start, ranks=workers * len(where.nodes)),
     )
     folder.log.mkdir(exist_ok=True)
     if where.restarts == 0:

@@ -115,8 +115,8 @@ def open_run(
     With several ranks only one may save.
 
     Args:
-        check: raises UserError for what cannot be done; the next attempt must not inherit it, so
-            it is not saved.
+        check: raises UserError for what cannot be done, before it is saved: the next attempt must
+            not inherit it.
 
     Raises:
         UserError: the name is no folder name, a setting is wrong, or the run was made with another
@@ -132,9 +132,9 @@ def open_run(
     resolved = load_config(config or saved, texts)
     if saved is not None:
         _refuse_another_configuration(folder, load_config(saved), resolved)
-    if check is not None:
-        check(folder, resolved)
     if save:
+        if check is not None:
+            check(folder, resolved)
         folder.path.mkdir(parents=True, exist_ok=True)
         save_config(resolved, folder.config)
     return folder, resolved

@@ -27,7 +27,7 @@ from prediff.stages.forecast import chosen_cases, forecast, provenance
 from prediff.stages.forecast_file import is_forecast_of
 from prediff.stages.open_data import check_data, make_synthetic_data, open_split
 from prediff.stages.resume import is_restarted, software
-from prediff.stages.run_folder import TRAININGS, Check, RunFolder
+from prediff.stages.run_folder import TRAININGS, RunFolder
 from prediff.stages.stopping import raise_if_asked
 from prediff.stages.train_alignment import train_alignment
 from prediff.stages.train_autoencoder import train_autoencoder
@@ -56,14 +56,16 @@ class Stage:
     is_wanted: Callable[[Config], bool] = lambda config: True
 
 
-def can_start(*, ranks: int, trains: Collection[str] = TRAININGS) -> Check:
-    """Return a check of a run's data, and of the ranks that are to train some stages."""
+def check_start(
+    folder: RunFolder, config: Config, *, ranks: int, trains: Collection[str] = TRAININGS
+) -> None:
+    """Refuse a training whose ranks or data cannot do.
 
-    def check(folder: RunFolder, config: Config) -> None:
-        check_ranks(config, ranks=ranks, trains=trains)
-        check_data(folder, config)
-
-    return check
+    Raises:
+        UserError: of `check_ranks` or `check_data`.
+    """
+    check_ranks(config, ranks=ranks, trains=trains)
+    check_data(folder, config)
 
 
 def check_ranks(config: Config, *, ranks: int, trains: Collection[str] = TRAININGS) -> None:

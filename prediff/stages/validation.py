@@ -1,7 +1,6 @@
 """Scores of a network over fixed samples, shared out over the ranks."""
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import mindspore as ms
@@ -11,6 +10,7 @@ from mindspore import nn
 from hpc.compile_cache import Compiler
 from hpc.mesh import Mesh
 from hpc.runtime import Runtime
+from hpc.without_dropout import without_dropout
 
 VALIDATION_STEP = 2**40
 """Keys the draws of validation: the same at every validation, and no training step's."""
@@ -33,19 +33,12 @@ class LossEvaluation:
         self._loss = loss
 
     def compile(self, *inputs: np.ndarray, compiler: Compiler) -> None:
-        with self._without_dropout():
+        with without_dropout(self._loss):
             compiler(self._loss, *map(ms.Tensor, inputs))
 
     def __call__(self, *inputs: np.ndarray) -> list[float]:
-        with self._without_dropout():
+        with without_dropout(self._loss):
             return [float(output.asnumpy()) for output in self._loss(*map(ms.Tensor, inputs))]
-
-    @contextmanager
-    def _without_dropout(self) -> Iterator[None]:
-        was_training = self._loss.training
-        self._loss.set_train(False)
-        yield
-        self._loss.set_train(was_training)
 
 
 def mean_over_batches(
