@@ -8,9 +8,9 @@ from typing import NoReturn, TypeGuard
 
 import typer
 
+from hpc.cluster.launcher import record_exit_code
+from hpc.cluster.stop import STOPPED_EXIT_CODE
 from hpc.errors import UserError
-from hpc.launcher import record_exit_code
-from hpc.stop import STOPPED_EXIT_CODE
 from prediff.commands import run
 from prediff.commands.cache import cache_app
 from prediff.commands.convert import convert_app
@@ -22,7 +22,7 @@ from prediff.commands.plan import plan
 from prediff.commands.profile import profile
 from prediff.commands.slurm import run_slurm_job
 from prediff.commands.status import status
-from prediff.stages.stopping import Stopped
+from prediff.training.stopping import Stopped
 
 BAD_INPUT = 2
 INTERRUPTED = 130
@@ -66,8 +66,8 @@ def main() -> None:
 def _leave_at_once(code: int) -> NoReturn:
     sys.stdout.flush()
     sys.stderr.flush()
-    if "hpc.compile_cache" in sys.modules:
-        sys.modules["hpc.compile_cache"].remove_scratch()
+    if "hpc.train.compile_cache" in sys.modules:
+        sys.modules["hpc.train.compile_cache"].remove_scratch()
     os._exit(code)
 
 

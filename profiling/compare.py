@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from hpc.errors import UserError
-from profiling.record import PARTS, Report, read_report
+from prediff.profiler.record import PARTS, Report, read_report
 
 ROWS = 15
 

@@ -18,15 +18,15 @@ from typing import Any
 import mindspore as ms
 import numpy as np
 
+from hpc.cluster.runtime import start_runtime
+from hpc.cluster.stop import StopRequest
 from hpc.data.loader import PrefetchLoader
 from hpc.data.order import SampleOrder
 from hpc.errors import UserError
-from hpc.runtime import start_runtime
-from hpc.stop import StopRequest
 from prediff.config import load_config
-from prediff.stages.run_folder import RUNS, RunFolder
-from prediff.stages.train_diffusion import train_diffusion
-from prediff.stages.training import TrainingStage
+from prediff.run_folder import RUNS, RunFolder
+from prediff.training.denoiser import train_diffusion
+from prediff.training.loop import TrainingStage
 
 
 @dataclass(frozen=True)

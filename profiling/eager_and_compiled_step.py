@@ -14,9 +14,9 @@ import numpy as np
 
 from prediff.config import Config, load_config
 from prediff.diffusion import DiffusionLoss
-from prediff.stages.denoiser_step import DenoiserStep, build_step
-from prediff.stages.diffusion_network import build_loss
-from profiling.made_up import made_up_inputs
+from prediff.profiler.made_up import made_up_inputs
+from prediff.training.denoiser_step import DenoiserStep, build_step
+from prediff.training.diffusion_network import build_loss
 from profiling.timing import median_seconds
 
 

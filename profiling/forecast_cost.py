@@ -24,12 +24,12 @@ import hpc  # noqa: F401  (prepares the environment before MindSpore is imported
 import mindspore as ms  # isort: skip
 import numpy as np
 
+from hpc.cluster.runtime import start_runtime
 from hpc.errors import UserError
-from hpc.runtime import start_runtime
 from prediff.config import Config, load_config
 from prediff.diffusion import Sampler, sample_ensemble, sampling_plan
 from prediff.models import build_autoencoder, build_denoiser
-from prediff.stages.diffusion_network import diffusion_path
+from prediff.training.diffusion_network import diffusion_path
 
 ROUNDS = 3
 

@@ -21,13 +21,13 @@ import mindspore as ms  # isort: skip
 import numpy as np
 import psutil
 
+from hpc.cluster.runtime import ALONE
 from hpc.monitor.peak import product_rate
-from hpc.runtime import ALONE
 from prediff.config import load_config
 from prediff.convert import load_reference, to_reference
+from prediff.graph_cache import graph_cache
 from prediff.models.cost import TRAINING_PASSES
 from prediff.models.denoiser_cost import DenoiserCost
-from prediff.stages.graph_cache import graph_cache
 from profiling.eager_and_compiled_step import make_inputs, make_step
 
 

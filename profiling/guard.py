@@ -25,7 +25,7 @@ from rich.console import Console
 from rich.table import Table
 
 from hpc.errors import UserError
-from profiling.machine import ROOT, describe_machine
+from prediff.profiler.machine import ROOT, describe_machine
 
 STORED = ROOT / "profiling" / "benchmarks" / "stored.json"
 TOLERANCE = 0.3

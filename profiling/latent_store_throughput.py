@@ -18,9 +18,9 @@ from pathlib import Path
 
 import numpy as np
 
-from hpc.latents.layout import StoreIdentity
-from hpc.latents.reader import LatentReader, open_store, page_aligned_empty
-from hpc.latents.writer import BuildReport, build_store
+from prediff.latents.layout import StoreIdentity
+from prediff.latents.reader import LatentReader, open_store, page_aligned_empty
+from prediff.latents.writer import BuildReport, build_store
 
 FRAMES, LATENT = 25, (16, 16, 64)
 IDENTITY = StoreIdentity(dataset="benchmark", vae_sha256="0" * 64, catalog_sha256="1" * 64)
@@ -42,7 +42,7 @@ def main() -> None:
         memmap = _make_memmap(Path(folder) / "memmap", latents)
         ways = {
             "numpy memmap": _memmap_way(memmap, options.length),
-            "hpc.latents": _our_way(reader, options.length),
+            "prediff.latents": _our_way(reader, options.length),
             "zarr-python": _zarr_way(report, options.length),
         }
         ways |= _tensorstore_way(report, options.length)
@@ -191,7 +191,7 @@ def _describe_machine() -> str:
 
 def _print_table(seconds: dict[str, list[float]], options: argparse.Namespace) -> None:
     batch_bytes = options.batch * options.length * int(np.prod(LATENT)) * 2
-    ours = np.array(seconds["hpc.latents"])
+    ours = np.array(seconds["prediff.latents"])
     print(
         "| way | MB/s, median | MB/s, best tenth | ours : it, median pair | ours : it, best tenth |"
     )

@@ -22,11 +22,11 @@ prepare_environment()
 
 from mindspore import nn, ops  # noqa: E402
 
-from hpc.mesh import Mesh  # noqa: E402
-from hpc.runtime import start_runtime  # noqa: E402
-from hpc.shard import shard_over_data  # noqa: E402
-from hpc.step import TrainStep  # noqa: E402
-from prediff.plan import state_bytes  # noqa: E402
+from hpc.cluster.mesh import Mesh  # noqa: E402
+from hpc.cluster.runtime import start_runtime  # noqa: E402
+from hpc.train.step import TrainStep  # noqa: E402
+from hpc.train.zero import shard_over_data  # noqa: E402
+from prediff.planning.plan import state_bytes  # noqa: E402
 
 WIDTH, MEGA = 1024, 1e6
 

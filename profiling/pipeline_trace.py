@@ -29,19 +29,19 @@ prepare_environment()
 from matplotlib import pyplot as plt  # noqa: E402
 from mindspore import Tensor, nn  # noqa: E402
 
-from hpc.mesh import Mesh  # noqa: E402
+from hpc.cluster.mesh import Mesh  # noqa: E402
+from hpc.cluster.runtime import Runtime, start_runtime  # noqa: E402
 from hpc.pipeline.actions import Action, Backward, Forward, Receive, Schedule, Send  # noqa: E402
 from hpc.pipeline.costs import StageCosts  # noqa: E402
 from hpc.pipeline.folded import FoldedEngine  # noqa: E402
 from hpc.pipeline.simulate import Played, simulate  # noqa: E402
 from hpc.pipeline.step import PipelineTrainStep  # noqa: E402
-from hpc.runtime import Runtime, start_runtime  # noqa: E402
 from prediff.config import Config, load_config  # noqa: E402
 from prediff.diffusion import DiffusionLoss, noise_schedule  # noqa: E402
 from prediff.diffusion.pipelined_loss import chunks_of_rank  # noqa: E402
 from prediff.models import build_denoiser  # noqa: E402
-from prediff.plan import plan  # noqa: E402
-from prediff.stages.denoiser_step import SCALAR_NAMES, block_costs  # noqa: E402
+from prediff.planning.plan import plan  # noqa: E402
+from prediff.training.denoiser_step import SCALAR_NAMES, block_costs  # noqa: E402
 from profiling.pipeline_bubbles import draw_timeline  # noqa: E402
 
 Timed = tuple[Action, float, float]

@@ -22,11 +22,11 @@ from rich.table import Table
 
 from hpc.errors import UserError
 from prediff.config import load_config
-from profiling.counted import Product, count_products
-from profiling.forward import STAGES, forward_pass
-from profiling.peaks import device_peaks, published_peaks
-from profiling.record import ModuleWork, Peaks
-from profiling.report_pictures import bounds_figure
+from prediff.profiler.counted import Product, count_products
+from prediff.profiler.forward import STAGES, forward_pass
+from prediff.profiler.peaks import device_peaks, published_peaks
+from prediff.profiler.record import ModuleWork, Peaks
+from prediff.profiler.report_pictures import bounds_figure
 
 
 def by_kind(products: Iterable[Product]) -> list[ModuleWork]:

@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.table import Table
 
 from hpc.errors import UserError
-from profiling.record import PARTS, Report, StepTimes, read_report
+from prediff.profiler.record import PARTS, Report, StepTimes, read_report
 
 REPORTS = Path("reports")
 

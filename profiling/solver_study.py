@@ -27,16 +27,16 @@ import hpc  # noqa: F401  (prepares the environment before MindSpore is imported
 
 import numpy as np  # isort: skip
 
+from hpc.cluster.runtime import start_runtime
 from hpc.errors import UserError
-from hpc.runtime import start_runtime
 from prediff.config import Config, load_config
 from prediff.data.dataset import RadarWindows
+from prediff.data.open_data import open_split
 from prediff.diffusion import StraightPath, sampling_plan
-from prediff.stages.diffusion_network import diffusion_path
-from prediff.stages.forecast import TestCase, chosen_cases, provenance
-from prediff.stages.forecast_ensemble import EnsembleForecaster
-from prediff.stages.open_data import open_split
-from prediff.stages.run_folder import RunFolder, find_run
+from prediff.forecasting.ensemble import EnsembleForecaster
+from prediff.forecasting.test_set import TestCase, chosen_cases, provenance
+from prediff.run_folder import RunFolder, find_run
+from prediff.training.diffusion_network import diffusion_path
 from prediff.verification import Scoreboard
 from profiling.solver_study_report import Trial, write_study
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import mindspore as ms
 from mindspore import Parameter, nn, ops
 
-from hpc.flat import FlatLayout, Pack
+from hpc.train.buckets import FlatLayout, Flatten
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +72,7 @@ class ChunkBackward(nn.Cell):
             ms.ParameterTuple([chunk.parameters[name] for name in layout.shapes]),
             has_aux=chunk.is_last,
         )
-        self.pack = Pack(layout)
+        self.pack = Flatten(layout)
         self.sums = ms.ParameterTuple(sums)
         self.scalar_sums = scalar_sums
 

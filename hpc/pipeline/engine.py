@@ -1,6 +1,6 @@
 """What runs a pipeline's forward and backward passes: the contract of its two engines.
 
-`hpc.pipeline.folded` is ours and runs everywhere; `hpc.pipeline.mindspore_engine` hands the work to
+`hpc.pipeline.folded` is ours and runs everywhere; `hpc.pipeline.mindspore` hands the work to
 MindSpore's compiler. The rest of a step, from the sums on, is the same for both
 (`hpc.pipeline.step`).
 """
@@ -11,11 +11,11 @@ from typing import Protocol
 import numpy as np
 from mindspore import Parameter, Tensor
 
-from hpc.compile_cache import Compiler
-from hpc.mesh import Mesh
+from hpc.cluster.mesh import Mesh
+from hpc.cluster.runtime import Runtime
 from hpc.pipeline.actions import Placement
-from hpc.pipeline.shares import Share
-from hpc.runtime import Runtime
+from hpc.pipeline.stage_parameters import Share
+from hpc.train.compile_cache import Compiler
 
 
 class Engine(Protocol):

@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from mindspore import Parameter, Tensor, nn
 
-from hpc.compile_cache import Compiler
-from hpc.gather import gather_in_group
-from hpc.mesh import Mesh
+from hpc.cluster.gather import gather_in_group
+from hpc.cluster.mesh import Mesh
+from hpc.cluster.runtime import Runtime
 from hpc.pipeline.actions import Placement, Schedule
 from hpc.pipeline.chunk import Chunk, ChunkBackward
 from hpc.pipeline.executor import Executor, Observe
@@ -17,11 +17,11 @@ from hpc.pipeline.schedule import (
     forward_only,
     gpipe,
 )
-from hpc.pipeline.shares import Share
+from hpc.pipeline.stage_parameters import Share
 from hpc.pipeline.transport import Transport
-from hpc.runtime import Runtime
-from hpc.step import as_tensor
-from hpc.without_dropout import without_dropout
+from hpc.train.compile_cache import Compiler
+from hpc.train.step import as_tensor
+from hpc.train.without_dropout import without_dropout
 
 
 class FoldedEngine:

@@ -1,21 +1,21 @@
-"""The training step of a pipeline, with the face of `hpc.step.TrainStep`."""
+"""The training step of a pipeline, with the face of `hpc.train.step.TrainStep`."""
 
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 from mindspore import Tensor, nn
 
-from hpc.compile_cache import Compiler
-from hpc.flat import LANES, zeros
-from hpc.freed_memory import give_back_freed_memory
-from hpc.gather import gather_arrays, gather_in_group
-from hpc.optim import AdamW, set_arrays
+from hpc.cluster.gather import gather_arrays, gather_in_group
+from hpc.cluster.runtime import Runtime
 from hpc.pipeline.engine import Engine
-from hpc.pipeline.shares import make_share
+from hpc.pipeline.stage_parameters import make_share
 from hpc.pipeline.update import Groups, PipelineUpdate
-from hpc.runtime import Runtime
-from hpc.shard import Shard
-from hpc.step import STOP_VOTES, StepReport, TrainState
+from hpc.train.buckets import LANES, zeros
+from hpc.train.compile_cache import Compiler
+from hpc.train.freed_memory import give_back_freed_memory
+from hpc.train.optim import AdamW, set_arrays
+from hpc.train.step import STOP_VOTES, StepReport, TrainState
+from hpc.train.zero import OptimizerShard
 
 
 class PipelineTrainStep:
@@ -31,7 +31,7 @@ class PipelineTrainStep:
             keeps the whole state on each.
         bucket_bytes: size of the gradient buckets.
 
-    The other arguments are those of `hpc.optim.AdamW`.
+    The other arguments are those of `hpc.train.optim.AdamW`.
     """
 
     def __init__(
@@ -39,7 +39,7 @@ class PipelineTrainStep:
         engine: Engine,
         *,
         scalar_names: Sequence[str] = (),
-        shard: Shard | None = None,
+        shard: OptimizerShard | None = None,
         bucket_bytes: int = 64 << 20,
         weight_decay: float,
         max_norm: float,

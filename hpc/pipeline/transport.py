@@ -5,7 +5,7 @@ import numpy as np
 from mindspore import Tensor
 from mindspore.mint.distributed import distributed
 
-from hpc.runtime import Runtime
+from hpc.cluster.runtime import Runtime
 
 
 class Transport:

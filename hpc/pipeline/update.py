@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import mindspore as ms
 from mindspore import Parameter, nn, ops
 
-from hpc.flat import Clear
-from hpc.optim import AdamW
-from hpc.shard import ReduceToOwnRows, SumOfSquares
+from hpc.train.buckets import Clear
+from hpc.train.optim import AdamW
+from hpc.train.zero import ReduceScatter, SumOfSquares
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +65,7 @@ class PipelineUpdate(nn.Cell):
         self.over_holders = nn.CellList([_Sum(group) for group in groups.holders])
         self.over_world = _Sum(groups.world)
         self.over_data = (
-            ReduceToOwnRows(optimizer.shard) if optimizer.is_shared_out else _Sum(groups.data)
+            ReduceScatter(optimizer.shard) if optimizer.is_shared_out else _Sum(groups.data)
         )
 
     def construct(self, control):

@@ -8,14 +8,14 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from hpc.cluster.mesh import discover
+from hpc.cluster.mpi import started_ranks
 from hpc.errors import UserError
-from hpc.latents.layout import list_groups
-from hpc.latents.mpi import started_ranks
-from hpc.latents.verify import describe_group, drop_damaged, verify_group
-from hpc.latents.writer import BuildProgress
-from hpc.mesh import discover
 from prediff.commands.options import ConfigOption, DataOption, NameOption, SetOption
-from prediff.stages.run_folder import RUNS, RunFolder, open_run
+from prediff.latents.layout import list_groups
+from prediff.latents.verify import describe_group, drop_damaged, verify_group
+from prediff.latents.writer import BuildProgress
+from prediff.run_folder import RUNS, RunFolder, open_run
 
 cache_app = typer.Typer(help="The latent store.", no_args_is_help=True)
 DAMAGED = 1
@@ -37,7 +37,7 @@ def latents(
     place = discover()
     given = {"rank": place.rank, "size": place.size} if place.has_collectives else {}
     with started_ranks(**given) as ranks:
-        from prediff.stages.open_data import open_split
+        from prediff.data.open_data import open_split
 
         folder, resolved = open_run(
             name=name,
@@ -47,8 +47,8 @@ def latents(
             save=ranks.rank == 0,
             check=lambda folder, config: open_split(folder, config, "all").close(),
         )
-        from hpc.runtime import start_runtime
-        from prediff.stages.cache_latents import cache_latents
+        from hpc.cluster.runtime import start_runtime
+        from prediff.latents.cache import cache_latents
 
         start_runtime()
         began = perf_counter()

@@ -37,8 +37,8 @@ def import_(
 
     Example: prediff convert import pretrained_vae.pt --name paper --config configs/sevirlr.yaml
     """
-    from prediff.stages.import_weights import import_weights
-    from prediff.stages.run_folder import open_run
+    from prediff.convert.import_weights import import_weights
+    from prediff.run_folder import open_run
 
     folder, resolved = open_run(name=name, config=config, data=None, overrides=set_ or ())
     found = import_weights(folder, resolved, file=file, network=network, weights=weights)
@@ -57,8 +57,8 @@ def export(
 
     Example: prediff convert export --name first --network denoiser --out denoiser.safetensors
     """
-    from prediff.stages.import_weights import export_weights
-    from prediff.stages.run_folder import open_run
+    from prediff.convert.import_weights import export_weights
+    from prediff.run_folder import open_run
 
     folder, resolved = open_run(name=name, config=None, data=None, overrides=(), save=False)
     count = export_weights(folder, resolved, network=network, weights=weights, file=out)

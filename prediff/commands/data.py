@@ -25,7 +25,7 @@ def check(
     """
     from prediff.config import load_config
     from prediff.data.check import check as check_tree
-    from prediff.stages.open_data import selection
+    from prediff.data.open_data import selection
 
     report = check_tree(
         root, selection=selection(root, load_config(config, set_ or ())), read_all=full

@@ -58,7 +58,7 @@ def compare(
 
     Example: prediff compare first second --out difference.json
     """
-    from prediff.stages.compare_runs import compare_runs
+    from prediff.evaluation.compare_runs import compare_runs
 
     comparison = compare_runs(first, second, systems=system or ())
     if out is not None:

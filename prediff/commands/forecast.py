@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from hpc.cluster.launcher import BAD_INPUT, launch, log_folder
+from hpc.cluster.mesh import discover
+from hpc.cluster.rank_log import redirect_to_rank_log
 from hpc.errors import UserError
-from hpc.launcher import BAD_INPUT, launch, log_folder
-from hpc.mesh import discover
-from hpc.monitor.rank_log import redirect_to_rank_log
 from prediff.commands.options import ConfigOption, DataOption, NameOption, SetOption
 from prediff.commands.run import open_command, refuse_mpi, work
 
@@ -144,10 +144,10 @@ class _Request:
             redirect_to_rank_log(logs, discover().rank)
         frames = self._read()  # before the networks, which take seconds
 
-        from hpc.runtime import start_runtime
-        from prediff.forecaster import Forecaster
-        from prediff.stages.forecast_file import write_dataset
-        from prediff.stages.forecast_input import read_newest_frames
+        from hpc.cluster.runtime import start_runtime
+        from prediff.forecasting.file import write_dataset
+        from prediff.forecasting.forecaster import Forecaster
+        from prediff.forecasting.input import read_newest_frames
 
         with start_runtime() as runtime:
             forecaster = Forecaster(self.run, overrides=self.overrides, runtime=runtime)
@@ -171,8 +171,8 @@ class _Request:
 
     def _read(self) -> "xr.DataArray | None":
         """Return the input's frames, None where the newest of a folder are wanted."""
-        from prediff.stages.forecast_file import check_suffix
-        from prediff.stages.forecast_input import read_frames
+        from prediff.forecasting.file import check_suffix
+        from prediff.forecasting.input import read_frames
 
         check_suffix(self.out)
         if self.source is not None:

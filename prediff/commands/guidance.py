@@ -22,9 +22,9 @@ def guidance(
 
     Example: prediff guidance --name first --factor 0.8 --factor 1.2 --cases 2
     """
-    from hpc.runtime import start_runtime
-    from prediff.stages.guidance_response import measure_response
-    from prediff.stages.run_folder import open_run
+    from hpc.cluster.runtime import start_runtime
+    from prediff.forecasting.guidance_response import measure_response
+    from prediff.run_folder import open_run
 
     folder, resolved = open_run(
         name=name, config=config, data=data, overrides=set_ or (), save=False

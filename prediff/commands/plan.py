@@ -20,8 +20,8 @@ def plan(
     Example: prediff plan --config configs/sevirlr.yaml --nodes 8 --per-node 8
     """
     from prediff.config import load_config
-    from prediff.plan import plan as lay_out
-    from prediff.plan_tables import render
+    from prediff.planning.plan import plan as lay_out
+    from prediff.planning.tables import render
 
     found = lay_out(
         config=load_config(config, set_ or ()), nodes=nodes, per_node=per_node, device=device

@@ -6,10 +6,10 @@ from typing import Annotated
 
 import typer
 
+from hpc.cluster.launcher import launch
+from hpc.cluster.mesh import discover
+from hpc.cluster.rank_log import redirect_to_rank_log
 from hpc.errors import UserError
-from hpc.launcher import launch
-from hpc.mesh import discover
-from hpc.monitor.rank_log import redirect_to_rank_log
 from prediff.commands.options import ConfigOption, SetOption
 
 STAGES = ("autoencoder", "diffusion", "alignment")
@@ -36,7 +36,7 @@ def profile(
     Example: prediff profile --stage diffusion --name first --set train_diffusion.global_batch=4
     """
     from prediff.config import load_config
-    from prediff.stages.run_folder import RUNS, RunFolder
+    from prediff.run_folder import RUNS, RunFolder
 
     if stage not in STAGES:
         raise UserError(f"--stage {stage!r} is unknown: choose {', '.join(STAGES)}")
@@ -66,13 +66,13 @@ def profile(
     if os.environ.get("MS_ROLE") == "MS_WORKER":
         redirect_to_rank_log(target / "log", discover().rank)
 
-    from profiling.compile_phases import ENVIRONMENT
+    from prediff.profiler.compile_phases import ENVIRONMENT
 
     os.environ.update(ENVIRONMENT | os.environ)
-    from hpc.runtime import start_runtime
-    from profiling.profile_step import profile_stage
-    from profiling.report_page import summary
-    from profiling.step_loop import Rounds
+    from hpc.cluster.runtime import start_runtime
+    from prediff.profiler.profile_step import profile_stage
+    from prediff.profiler.report_page import summary
+    from prediff.profiler.step_loop import Rounds
 
     with start_runtime() as runtime:
         report = profile_stage(

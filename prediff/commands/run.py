@@ -8,10 +8,10 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from hpc.cluster.launcher import launch
+from hpc.cluster.mesh import ProcessInfo, discover
+from hpc.cluster.rank_log import redirect_to_rank_log
 from hpc.errors import UserError
-from hpc.launcher import launch
-from hpc.mesh import Place, discover
-from hpc.monitor.rank_log import redirect_to_rank_log
 from prediff.commands.options import (
     ConfigOption,
     DataOption,
@@ -20,7 +20,7 @@ from prediff.commands.options import (
     SetOption,
 )
 from prediff.config import Config
-from prediff.stages.run_folder import TRAININGS, RunFolder, open_run
+from prediff.run_folder import TRAININGS, RunFolder, open_run
 
 MaxTimeOption = Annotated[
     float | None,
@@ -120,7 +120,7 @@ def launch_ranks(
 
     Example: prediff launch --workers 2 --name first --set train_diffusion.duration='100 steps'
     """
-    from prediff.stages.sequence import first_unfinished
+    from prediff.stages import first_unfinished
 
     folder, resolved = open_command(
         config, data, name, set_, resume, trains=TRAININGS, ranks=workers
@@ -160,7 +160,7 @@ def open_command(
     place = discover()
 
     def check(folder: RunFolder, config: Config) -> None:
-        from prediff.stages.sequence import check_start  # MindSpore comes after the configuration
+        from prediff.stages import check_start  # MindSpore comes after the configuration
 
         check_start(folder, config, ranks=ranks or place.size, trains=trains)
 
@@ -179,7 +179,7 @@ def open_command(
     return folder, resolved
 
 
-def refuse_mpi(place: Place, *, instead: str) -> None:
+def refuse_mpi(place: ProcessInfo, *, instead: str) -> None:
     """Raise UserError in a process of several that mpirun started; name the command to use."""
     if place.launcher == "mpi" and place.size > 1:
         raise UserError(
@@ -192,9 +192,9 @@ def work(
     folder: RunFolder, config: Config, *, names: set[str] | None, max_time: float | None
 ) -> None:
     """Do the named stages of a run, or all of them."""
-    from hpc.runtime import start_runtime
-    from hpc.stop import StopRequest
-    from prediff.stages.sequence import run_stages
+    from hpc.cluster.runtime import start_runtime
+    from hpc.cluster.stop import StopRequest
+    from prediff.stages import run_stages
 
     runtime = start_runtime()
     seconds = None if max_time is None else 60 * max_time
@@ -209,6 +209,6 @@ def work(
 
 def show_results(folder: RunFolder) -> None:
     """Print the score table of a run and where everything is."""
-    from prediff.stages.sequence import print_results
+    from prediff.stages import print_results
 
     print_results(folder, Console())

@@ -8,7 +8,7 @@ from rich.console import Console
 
 from hpc.environment import NPU_DEVICES
 from prediff.commands.options import ConfigOption, DataOption, NameOption, SetOption
-from prediff.stages.run_folder import open_run
+from prediff.run_folder import open_run
 
 
 def run_slurm_job(
@@ -25,8 +25,8 @@ def run_slurm_job(
 
     Example: sbatch --nodes=4 launch/cluster.slurm --data /data/sevirlr --name first
     """
-    from hpc.slurm import allocation, run_on_nodes
-    from prediff.stages.sequence import check_start, first_unfinished, print_results
+    from hpc.cluster.slurm import allocation, run_on_nodes
+    from prediff.stages import check_start, first_unfinished, print_results
 
     where = allocation()
     workers = workers or len(list(NPU_DEVICES.glob("davinci[0-9]*"))) or 1

@@ -17,8 +17,8 @@ def status(
     Example: prediff status first
     """
     from prediff.config import load_config
-    from prediff.stages.run_folder import RUNS, RunFolder
-    from prediff.stages.status import next_command, run_status
+    from prediff.run_folder import RUNS, RunFolder
+    from prediff.status import next_command, run_status
 
     folder = RunFolder(RUNS / name)
     if not folder.config.exists():

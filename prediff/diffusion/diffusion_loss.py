@@ -9,7 +9,7 @@ from mindspore import Parameter, nn, ops
 
 from hpc.errors import UserError
 from prediff.diffusion.noise_schedule import NoiseSchedule
-from prediff.diffusion.parameterization import Path, clean_weights, target_weights
+from prediff.diffusion.parameterization import ForwardProcess, clean_weights, target_weights
 from prediff.diffusion.straight_path import StraightPath
 from prediff.diffusion.tables import at_step, float_tensor
 
@@ -56,7 +56,7 @@ def weighted_losses(
 
 def training_loss(
     *,
-    schedule: Path,
+    schedule: ForwardProcess,
     prediction: ms.Tensor,
     clean: ms.Tensor,
     noise: ms.Tensor,
@@ -110,7 +110,7 @@ class DiffusionLoss(nn.Cell):
         self,
         denoiser: nn.Cell,
         *,
-        schedule: Path,
+        schedule: ForwardProcess,
         parameterization: str = "eps",
         learn_logvar: bool = True,
         vlb_weight: float = 0.0,
@@ -157,7 +157,7 @@ class DiffusionLoss(nn.Cell):
         )
 
 
-def _bound_weights(schedule: Path, parameterization: str) -> ms.Tensor:
+def _bound_weights(schedule: ForwardProcess, parameterization: str) -> ms.Tensor:
     if isinstance(schedule, StraightPath):
         return float_tensor(np.zeros(schedule.num_steps))
     return float_tensor(vlb_weights(schedule=schedule, parameterization=parameterization))

@@ -32,7 +32,7 @@ from mindspore import nn, ops
 
 from hpc.errors import UserError
 from prediff.diffusion.noise_schedule import NoiseSchedule
-from prediff.diffusion.parameterization import Path
+from prediff.diffusion.parameterization import ForwardProcess
 
 COUPLINGS = ("per_sample", "reference")
 REFERENCE_SCALE = 50.0
@@ -138,7 +138,7 @@ def clean_shift_weights(*, schedule: NoiseSchedule) -> np.ndarray:
     return deviation / schedule.posterior_mean_coef1
 
 
-def matching_steps(*, path: Path, schedule: NoiseSchedule) -> np.ndarray:
+def matching_steps(*, path: ForwardProcess, schedule: NoiseSchedule) -> np.ndarray:
     """Return, for every step of ``path``, the step of ``schedule`` nearest in noise. Int32 ``[n]``.
 
     Nearest in atan(noise / signal), which is finite at pure noise. A schedule matches itself.

@@ -21,12 +21,12 @@ from prediff.diffusion.noise_schedule import NoiseSchedule
 from prediff.diffusion.straight_path import StraightPath
 from prediff.diffusion.tables import at_step, float_tensor
 
-Path = NoiseSchedule | StraightPath
+ForwardProcess = NoiseSchedule | StraightPath
 
 PARAMETERIZATIONS = ("eps", "x0", "v", "velocity")
 
 
-def check_parameterization(*, path: Path, parameterization: str) -> None:
+def check_parameterization(*, path: ForwardProcess, parameterization: str) -> None:
     """Raise UserError if the name is unknown or means nothing on this path."""
     if parameterization not in PARAMETERIZATIONS:
         raise UserError(
@@ -42,7 +42,7 @@ def check_parameterization(*, path: Path, parameterization: str) -> None:
         )
 
 
-def target_weights(*, path: Path, parameterization: str) -> tuple[np.ndarray, np.ndarray]:
+def target_weights(*, path: ForwardProcess, parameterization: str) -> tuple[np.ndarray, np.ndarray]:
     """Return the float64 weights ``[n]`` of x_0 and of the noise in what the network predicts."""
     check_parameterization(path=path, parameterization=parameterization)
     one = np.ones(path.num_steps)
@@ -57,7 +57,7 @@ def target_weights(*, path: Path, parameterization: str) -> tuple[np.ndarray, np
             return -one, one
 
 
-def clean_weights(*, path: Path, parameterization: str) -> tuple[np.ndarray, np.ndarray]:
+def clean_weights(*, path: ForwardProcess, parameterization: str) -> tuple[np.ndarray, np.ndarray]:
     """Return the float64 weights ``[n]`` of x_t and of the prediction in the estimate of x_0."""
     check_parameterization(path=path, parameterization=parameterization)
     one = np.ones(path.num_steps)
@@ -74,7 +74,7 @@ def clean_weights(*, path: Path, parameterization: str) -> tuple[np.ndarray, np.
 
 def predict_clean(
     *,
-    path: Path,
+    path: ForwardProcess,
     noisy: ms.Tensor,
     step: ms.Tensor,
     prediction: ms.Tensor,
@@ -96,7 +96,7 @@ def predict_clean(
 
 def convert_prediction(
     *,
-    path: Path,
+    path: ForwardProcess,
     noisy: ms.Tensor,
     step: ms.Tensor,
     prediction: ms.Tensor,

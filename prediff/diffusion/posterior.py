@@ -8,11 +8,13 @@ import mindspore as ms
 from mindspore import ops
 
 from prediff.diffusion.noise_schedule import NoiseSchedule
-from prediff.diffusion.parameterization import Path, predict_clean
+from prediff.diffusion.parameterization import ForwardProcess, predict_clean
 from prediff.diffusion.tables import at_step, float_tensor
 
 
-def q_sample(*, schedule: Path, clean: ms.Tensor, step: ms.Tensor, noise: ms.Tensor) -> ms.Tensor:
+def q_sample(
+    *, schedule: ForwardProcess, clean: ms.Tensor, step: ms.Tensor, noise: ms.Tensor
+) -> ms.Tensor:
     """Return x_t, a sample of q(x_t | x_0) (or the point of the straight path) at ``step``."""
     return (
         at_step(float_tensor(schedule.signal), step, clean) * clean

@@ -31,7 +31,7 @@ def build_denoiser(config: Config) -> EarthformerUNet:
     settings = config.denoiser
     options = {
         **_shared(config, settings),
-        # A rank with the whole denoiser runs it block by block (prediff/stages/denoiser_step.py).
+        # A rank with the whole denoiser runs it block by block (prediff/training/denoiser_step.py).
         "recompute": settings.recompute and config.parallel.pipeline > 1,
     }
     return EarthformerUNet(

@@ -1,7 +1,7 @@
 """What part of a network costs: operations by kind, and numbers kept for the backward pass.
 
 A multiplication and its addition count as 2 operations; elementwise layers, norms and softmax
-count none. `profiling/counted.py` counts the same on a network that runs; tests compare.
+count none. `prediff/profiler/counted.py` counts the same on a network that runs; tests compare.
 """
 
 from dataclasses import dataclass

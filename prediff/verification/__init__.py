@@ -1,6 +1,6 @@
 """Scores, named protocols and baselines; see `Scoreboard` for where to begin.
 
-The report (`prediff.verification.report`) and the plots (`prediff.pictures.score_plots`) stand on
+The report (`prediff.evaluation.report`) and the plots (`prediff.evaluation.score_plots`) stand on
 top of both packages and are imported by their own names.
 """
 

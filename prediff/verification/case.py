@@ -15,7 +15,7 @@ VIL_SCALE = np.float32(255)
 
 
 @dataclass(frozen=True)
-class Case:
+class ScoredCase:
     """A forecast ``[M, T, H, W]`` and what was observed ``[T, H, W]``, float32.
 
     Raises:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from prediff.verification.case import Case, max_pool
+from prediff.verification.case import ScoredCase, max_pool
 from prediff.verification.score import (
     ENSEMBLE_MEAN,
     MEMBERS,
@@ -113,7 +113,7 @@ class ContingencyFamily:
     reference_scaling: bool = False
     name: str = "contingency"
 
-    def case_sums(self, case: Case) -> Sums:
+    def case_sums(self, case: ScoredCase) -> Sums:
         def scaled(values: np.ndarray, times_255: np.ndarray) -> np.ndarray:
             return values / np.float32(1 / 255) if self.reference_scaling else times_255
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from prediff.verification.case import Case
+from prediff.verification.case import ScoredCase
 from prediff.verification.score import ENSEMBLE_MEAN, MEMBERS, Score, ratio
 from prediff.verification.structural_similarity import (
     SMALLEST_FRAME,
@@ -28,7 +28,7 @@ class ContinuousFamily:
 
     name: str = "continuous"
 
-    def case_sums(self, case: Case) -> Sums:
+    def case_sums(self, case: ScoredCase) -> Sums:
         sums = {"continuous/pixels": np.count_nonzero(case.valid, axis=(-2, -1))}
         large_enough = min(case.observation.shape[-2:]) >= SMALLEST_FRAME
         observed = FrameStatistics(case.observation) if large_enough else None
@@ -38,7 +38,7 @@ class ContinuousFamily:
             sums[f"continuous/similarity/{of}"] = self._similarity(forecast, observed)
         return sums
 
-    def _errors(self, case: Case, forecast: np.ndarray) -> np.ndarray:
+    def _errors(self, case: ScoredCase, forecast: np.ndarray) -> np.ndarray:
         """Return ``[3, T]``: squared, absolute and signed error, averaged over members."""
         error = forecast.astype(np.float64) - case.observation
         if not case.complete:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from hpc.errors import UserError
-from prediff.verification.case import VIL_SCALE, Case, max_pool, mean_pool
+from prediff.verification.case import VIL_SCALE, ScoredCase, max_pool, mean_pool
 from prediff.verification.crps import crps_terms, gaussian_crps
 from prediff.verification.score import ENSEMBLE, Score, ratio
 from prediff.verification.sums import Sums, exactly_summable
@@ -21,7 +21,7 @@ FAIR_CRPS = "fair_continuous_ranked_probability_score"
 GAUSSIAN_CRPS = "gaussian_continuous_ranked_probability_score"
 
 
-def check_members(case: Case, members: int) -> None:
+def check_members(case: ScoredCase, members: int) -> None:
     """Raise UserError unless the case has as many members as the sums are made for."""
     if case.members != members:
         raise UserError(
@@ -53,7 +53,7 @@ class CrpsFamily:
             *(f"mean_pool_{pooling}" for pooling in wide),
         )
 
-    def case_sums(self, case: Case) -> Sums:
+    def case_sums(self, case: ScoredCase) -> Sums:
         """Sums ``[P, 4, T]``: plain, fair and Gaussian score, pixels."""
         fair_factor = case.members / max(case.members - 1, 1)
         rows = []
@@ -103,7 +103,7 @@ class SpreadSkillFamily:
 
     name: str = "spread_skill"
 
-    def case_sums(self, case: Case) -> Sums:
+    def case_sums(self, case: ScoredCase) -> Sums:
         """Sums ``[5, T]``: variance, (M + 1) / M times it, pixels; squared error, pixels."""
         members = case.members
         ensemble = case.ensemble.astype(np.float64)
@@ -154,7 +154,7 @@ class RankHistogramFamily:
     rain_threshold: float = 16.0
     name: str = "rank_histogram"
 
-    def case_sums(self, case: Case) -> Sums:
+    def case_sums(self, case: ScoredCase) -> Sums:
         """Sums ``[2, T, M + 1]``: all pixels, and those with rain."""
         check_members(case, self.members)
         below = np.zeros(case.observation.shape, np.int64)

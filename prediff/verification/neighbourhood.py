@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from hpc.errors import UserError
-from prediff.verification.case import Case
+from prediff.verification.case import ScoredCase
 from prediff.verification.contingency import VIL_THRESHOLDS
 from prediff.verification.score import (
     ENSEMBLE,
@@ -71,7 +71,7 @@ class NeighbourhoodFamily:
             if scale < 1 or scale % 2 == 0:
                 raise UserError(f"a neighbourhood is an odd number of pixels wide, not {scale}")
 
-    def case_sums(self, case: Case) -> Sums:
+    def case_sums(self, case: ScoredCase) -> Sums:
         """Sums ``[K, S, 3, T]``: squared difference, squared forecast, squared observation."""
         shape = (len(self.thresholds), len(self.scales), 3, len(case.observation))
         sums = {of: np.empty(shape, np.int64) for of in (ENSEMBLE_MEAN, MEMBERS, ENSEMBLE)}

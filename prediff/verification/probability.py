@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from prediff.verification.case import Case
+from prediff.verification.case import ScoredCase
 from prediff.verification.contingency import VIL_THRESHOLDS
 from prediff.verification.ensemble import check_members
 from prediff.verification.score import ENSEMBLE, Score, observed_throughout, ratio, with_mean
@@ -30,7 +30,7 @@ class ProbabilityFamily:
     thresholds: tuple[float, ...] = VIL_THRESHOLDS
     name: str = "probability"
 
-    def case_sums(self, case: Case) -> Sums:
+    def case_sums(self, case: ScoredCase) -> Sums:
         """Counts ``[K, T, M + 1, 2]``: pixels by number of members above, and by event seen."""
         check_members(case, self.members)
         times, levels = len(case.observation), self.members + 1

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from prediff.verification.case import Case
+from prediff.verification.case import ScoredCase
 from prediff.verification.sums import Sums
 
 MEMBERS = "members"
@@ -42,7 +42,7 @@ class ScoreFamily(Protocol):
     @property
     def name(self) -> str: ...
 
-    def case_sums(self, case: Case) -> Sums: ...
+    def case_sums(self, case: ScoredCase) -> Sums: ...
 
     def scores(self, sums: Mapping[str, np.ndarray]) -> list[Score]: ...
 

@@ -21,7 +21,7 @@ from zipfile import BadZipFile
 import numpy as np
 
 from hpc.errors import UserError
-from prediff.verification.case import Case
+from prediff.verification.case import ScoredCase
 from prediff.verification.contingency import ContingencyFamily
 from prediff.verification.continuous import ContinuousFamily
 from prediff.verification.ensemble import (
@@ -138,7 +138,7 @@ class Scoreboard:
             families = families_of(self.protocol, members=members[system])
             added[system] = EventSums()
             for number, frames in enumerate(ensemble):
-                case = Case(frames, observation[number])
+                case = ScoredCase(frames, observation[number])
                 if len(case.observation) != len(self.lead_minutes):
                     raise UserError(
                         f"'{system}' has {len(case.observation)} lead times, the scoreboard "

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from scipy import fft, sparse
 
-from prediff.verification.case import Case
+from prediff.verification.case import ScoredCase
 from prediff.verification.score import ENSEMBLE_MEAN, MEMBERS, Score, ratio
 from prediff.verification.sums import Sums, exactly_summable
 
@@ -60,7 +60,7 @@ class SpectraFamily:
     small_scale: float = 8.0
     name: str = "spectra"
 
-    def case_sums(self, case: Case) -> Sums:
+    def case_sums(self, case: ScoredCase) -> Sums:
         """Sums ``[3, T, R + 1]``: power over frames, and the number of frames last."""
         whole = case.valid.all(axis=(-2, -1))
         forecasts = {

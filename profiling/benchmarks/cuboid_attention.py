@@ -23,7 +23,7 @@ from hpc.ops.cuboid_attention.emulated import (
 )
 from hpc.ops.cuboid_attention.geometry import cuboid_geometry
 from hpc.ops.cuboid_attention.op import CuboidAttention
-from profiling.peaks import device_peaks
+from prediff.profiler.peaks import device_peaks
 from profiling.timing import median_seconds
 
 ASCEND_MEMORY_GB_S = 1600.0

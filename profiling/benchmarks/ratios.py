@@ -25,7 +25,7 @@ from hpc.ops.cuboid_attention.geometry import cuboid_geometry
 from hpc.ops.cuboid_attention.op import CuboidAttention
 from hpc.ops.linear import Linear
 from hpc.ops.normalization import GroupNorm, LayerNorm
-from hpc.step import TrainStep
+from hpc.train.step import TrainStep
 from profiling.timing import ratio_of
 
 Call = Callable[[], Any]

@@ -9,11 +9,11 @@ from collections.abc import Sequence
 import numpy as np
 from mindspore import Tensor, nn
 
-from hpc.compile_cache import Compiler
-from hpc.gather import gather_arrays
-from hpc.optim import set_arrays
+from hpc.cluster.gather import gather_arrays
 from hpc.pipeline.chunk import Chunk
-from hpc.pipeline.mindspore_engine import MindSporeEngine
+from hpc.pipeline.mindspore import MindSporeEngine
+from hpc.train.compile_cache import Compiler
+from hpc.train.optim import set_arrays
 
 
 def replace_compiler(engine: MindSporeEngine, chunks: Sequence[Chunk], compiler: Compiler) -> None:

@@ -7,11 +7,11 @@ import mindspore as ms
 import numpy as np
 from mindspore import nn, ops
 
-from hpc.compile_cache import CompileCache
+from hpc.cluster.mesh import make_mesh
+from hpc.cluster.runtime import start_runtime
 from hpc.data.order import SampleOrder
-from hpc.mesh import make_mesh
-from hpc.runtime import start_runtime
-from hpc.step import TrainStep
+from hpc.train.compile_cache import CompileCache
+from hpc.train.step import TrainStep
 
 STEPS, GLOBAL_BATCH, BAD_SAMPLE, VOTING_STEP = 20, 8, 17, 6
 

@@ -8,13 +8,13 @@ from hpc.environment import prepare_environment
 
 prepare_environment()
 
-from hpc.clocks import clock_warning  # noqa: E402
+from hpc.cluster.clock_skew import clock_warning  # noqa: E402
+from hpc.cluster.runtime import start_runtime  # noqa: E402
+from hpc.cluster.stop import StopRequest  # noqa: E402
 from hpc.errors import UserError  # noqa: E402
-from hpc.runtime import start_runtime  # noqa: E402
-from hpc.stop import StopRequest  # noqa: E402
 from prediff.config import Config  # noqa: E402
-from prediff.stages.run_folder import RunFolder  # noqa: E402
-from prediff.stages.sequence import run_stages  # noqa: E402
+from prediff.run_folder import RunFolder  # noqa: E402
+from prediff.stages import run_stages  # noqa: E402
 
 folder = Path(sys.argv[1])
 with start_runtime(device="cpu") as runtime:

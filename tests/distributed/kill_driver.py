@@ -34,7 +34,7 @@ import psutil
 from tensorboardX.proto.event_pb2 import Event
 
 from hpc.checkpoint.store import find_latest
-from hpc.monitor.rank_log import read_process
+from hpc.cluster.rank_log import read_process
 
 WAYS = ("rank", "all", "checkpoint", "shard")
 STAGES = ("autoencoder", "latents", "diffusion")

@@ -23,24 +23,24 @@ prepare_environment()
 import mindspore as ms  # noqa: E402
 from compiler_stand_in import replace_compiler  # noqa: E402
 
-from hpc.compile_cache import Compiler  # noqa: E402
-from hpc.mesh import Mesh  # noqa: E402
+from hpc.cluster.mesh import Mesh  # noqa: E402
+from hpc.cluster.runtime import Runtime, start_runtime  # noqa: E402
 from hpc.pipeline.engine import Engine  # noqa: E402
 from hpc.pipeline.folded import FoldedEngine  # noqa: E402
-from hpc.pipeline.mindspore_engine import MindSporeEngine  # noqa: E402
+from hpc.pipeline.mindspore import MindSporeEngine  # noqa: E402
 from hpc.pipeline.step import PipelineTrainStep  # noqa: E402
-from hpc.runtime import Runtime, start_runtime  # noqa: E402
-from hpc.shard import shard_over_data  # noqa: E402
-from hpc.step import TrainStep  # noqa: E402
+from hpc.train.compile_cache import Compiler  # noqa: E402
+from hpc.train.step import TrainStep  # noqa: E402
+from hpc.train.zero import shard_over_data  # noqa: E402
 from prediff.diffusion import DiffusionLoss, noise_schedule  # noqa: E402
 from prediff.diffusion.pipelined_loss import (  # noqa: E402
     chunks_in_a_row,
     chunks_of_rank,
     chunks_of_single_blocks,
 )
+from prediff.graph_cache import graph_cache  # noqa: E402
 from prediff.models.earthformer_unet import EarthformerUNet  # noqa: E402
-from prediff.stages.denoiser_step import evaluation_of  # noqa: E402
-from prediff.stages.graph_cache import graph_cache  # noqa: E402
+from prediff.training.denoiser_step import evaluation_of  # noqa: E402
 
 GRID = {"height": 4, "width": 4, "latent_channels": 2}
 # A large eps: gradients of biases before a norm are rounding, which AdamW would blow up.

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import psutil
 
-from hpc.launcher import JOB_VARIABLE, LOG_VARIABLE
+from hpc.cluster.launcher import JOB_VARIABLE, LOG_VARIABLE
 
 
 def run_ranks(script: Path, *arguments: str, ranks: int, folder: Path, timeout: float) -> None:

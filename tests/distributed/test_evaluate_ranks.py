@@ -7,12 +7,12 @@ import pytest
 from typer.testing import CliRunner
 from untrained_run import untrained_run
 
+from hpc.cluster.launcher import launch
 from hpc.errors import UserError
-from hpc.launcher import launch
 from prediff.cli import app
-from prediff.stages.forecast import chosen_cases, provenance
-from prediff.stages.forecast_file import write_forecast
-from prediff.stages.open_data import open_split
+from prediff.data.open_data import open_split
+from prediff.forecasting.file import write_forecast
+from prediff.forecasting.test_set import chosen_cases, provenance
 
 pytestmark = pytest.mark.slow
 

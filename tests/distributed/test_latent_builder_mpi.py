@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from hpc.latents.layout import list_groups
-from hpc.latents.verify import verify_group
+from prediff.latents.layout import list_groups
+from prediff.latents.verify import verify_group
 
-SCRIPT = Path(__file__).parents[1] / "hpc" / "build_latents.py"
+SCRIPT = Path(__file__).parents[1] / "prediff" / "latents" / "build_latents.py"
 MPIRUN = shutil.which(
     "mpirun", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
 )

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from ranks import run_ranks
 
-from profiling.record import read_report
+from prediff.profiler.record import read_report
 
 SCRIPT = Path(__file__).parents[1] / "profiling" / "slow_rank_run.py"
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from hpc.errors import UserError
-from prediff.stages.run_folder import open_run
+from prediff.run_folder import open_run
 
 
 @pytest.fixture(autouse=True)

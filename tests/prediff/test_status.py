@@ -10,9 +10,9 @@ from typer.testing import CliRunner
 from hpc.checkpoint.format import write_checkpoint
 from prediff.cli import app
 from prediff.config import Config, load_config, save_config
-from prediff.stages.completion import is_trained, total_steps
-from prediff.stages.run_folder import RunFolder
-from prediff.stages.status import next_command, run_status
+from prediff.run_folder import RunFolder
+from prediff.status import next_command, run_status
+from prediff.training.completion import is_trained, total_steps
 
 
 @pytest.fixture

@@ -6,9 +6,9 @@ import numpy as np
 
 from hpc.checkpoint.format import write_checkpoint
 from prediff.config import Config, load_config, save_config
+from prediff.data.open_data import make_synthetic_data
 from prediff.models import build_autoencoder, build_denoiser
-from prediff.stages.open_data import make_synthetic_data
-from prediff.stages.run_folder import RunFolder
+from prediff.run_folder import RunFolder
 
 SETTINGS = (
     "data.frame_size=16",

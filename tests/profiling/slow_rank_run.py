@@ -6,9 +6,9 @@ from pathlib import Path
 
 from small_stage import profile_small, report_of, small_step
 
-from hpc.mesh import make_mesh
-from hpc.runtime import start_runtime
-from profiling.record import write_report
+from hpc.cluster.mesh import make_mesh
+from hpc.cluster.runtime import start_runtime
+from prediff.profiler.record import write_report
 
 
 class SleepsOn:

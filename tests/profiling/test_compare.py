@@ -2,8 +2,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+from prediff.profiler.record import (
+    OperatorTime,
+    Peaks,
+    RankProfile,
+    Report,
+    StepTimes,
+    write_report,
+)
 from profiling.compare import changes
-from profiling.record import OperatorTime, Peaks, RankProfile, Report, StepTimes, write_report
 
 SCRIPT = Path(__file__).parents[2] / "profiling" / "compare.py"
 

@@ -6,9 +6,9 @@ import mindspore as ms
 import numpy as np
 import pytest
 
-from profiling.counted import Product
+from prediff.profiler.counted import Product
+from prediff.profiler.record import PARTS, Peaks, RankProfile, Report, StepTimes
 from profiling.data_path import measure_links, slowest
-from profiling.record import PARTS, Peaks, RankProfile, Report, StepTimes
 from profiling.roofline import by_kind, least_seconds
 from profiling.scaling import scaling
 from profiling.timing import ratio_of

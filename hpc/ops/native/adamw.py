@@ -33,8 +33,8 @@ class NativeAdamWStep(nn.Cell):
 
     ``construct(gradient, first, second, average, factors, after, *weights) -> done [1]``: gradient
     and state are `[R, 1024]`, an average that is not kept is anything of another size, weights are
-    the parameters of the bucket in order. `factors` `[9]` are, by the names of hpc/optim.py, on,
-    clip, gain1, gain2, unbiased, eps, shrink, rate and the gain of the average; on = 0 changes
+    the parameters of the bucket in order. `factors` `[9]` are, by the names of hpc/train/optim.py,
+    on, clip, gain1, gain2, unbiased, eps, shrink, rate and the gain of the average; on = 0 changes
     nothing. It runs after `after`.
 
     Args:

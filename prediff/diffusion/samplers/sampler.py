@@ -9,15 +9,15 @@ import mindspore as ms
 import numpy as np
 from mindspore import nn
 
-from hpc.compile_cache import Compiler
 from hpc.errors import UserError
+from hpc.train.compile_cache import Compiler
 from prediff.diffusion.guidance import (
     AlignmentGuidance,
     GuidanceGradient,
     clean_shift_weights,
     matching_steps,
 )
-from prediff.diffusion.parameterization import Path, clean_weights
+from prediff.diffusion.parameterization import ForwardProcess, clean_weights
 from prediff.diffusion.samplers.plan import COLUMNS, SamplingPlan
 from prediff.diffusion.samplers.sampling_step import SamplingChain, SamplingStep
 from prediff.diffusion.samplers.solvers import sampling_plan
@@ -50,7 +50,7 @@ class Sampler:
         self,
         denoiser: nn.Cell,
         *,
-        schedule: Path,
+        schedule: ForwardProcess,
         parameterization: str = "eps",
         guidance: AlignmentGuidance | None = None,
         whole_chain: bool = False,
@@ -74,7 +74,7 @@ class Sampler:
         The first sample does it otherwise.
 
         Args:
-            compiler: for instance `hpc.compile_cache.CompileCache.compile`.
+            compiler: for instance `hpc.train.compile_cache.CompileCache.compile`.
             shape: of the samples, ``(B, T, H, W, C)``.
             condition_shape: ``(B, T_in, H, W, C)``.
         """
@@ -183,7 +183,7 @@ def sample(
     *,
     denoiser: nn.Cell,
     noise: NoiseSource,
-    schedule: Path,
+    schedule: ForwardProcess,
     steps: int,
     solver: str,
     condition: ms.Tensor,

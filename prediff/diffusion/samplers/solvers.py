@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from hpc.errors import UserError
-from prediff.diffusion.parameterization import Path
+from prediff.diffusion.parameterization import ForwardProcess
 from prediff.diffusion.samplers.ddim import ddim
 from prediff.diffusion.samplers.ddpm import ddpm, ddpm_truncated
 from prediff.diffusion.samplers.dpmpp import dpmpp, dpmpp_sde
@@ -28,7 +28,7 @@ SOLVERS = DIFFUSION_SOLVERS | FLOW_SOLVERS
 def sampling_plan(
     *,
     solver: str,
-    schedule: Path,
+    schedule: ForwardProcess,
     steps: int,
     eta: float | None = None,
     spacing: str | None = None,

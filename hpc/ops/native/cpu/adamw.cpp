@@ -1,5 +1,5 @@
 // One pass of AdamW and the moving average over a bucket, in place.
-// Source: Loshchilov and Hutter 2019; the formula stands in hpc/optim.py.
+// Source: Loshchilov and Hutter 2019; the formula stands in hpc/train/optim.py.
 #include <cmath>
 #include <vector>
 

@@ -1,0 +1,58 @@
+"""TensorBoard events of one stage, written by one rank."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+from tensorboardX import SummaryWriter
+
+
+class TensorBoardWriter:
+    """Writes scalars and pictures; a board without a folder (other ranks) writes nothing.
+
+    Args:
+        folder: of the events, or None.
+        next_step: the first step of this launch; what a killed launch wrote from there on is
+            hidden by TensorBoard.
+    """
+
+    def __init__(self, folder: Path | None, *, next_step: int = 0) -> None:
+        self._writer = (
+            None
+            if folder is None
+            else SummaryWriter(str(folder), purge_step=next_step or None, flush_secs=10)
+        )
+
+    def scalars(self, values: Mapping[str, float], *, step: int) -> None:
+        """Add one point to each named curve."""
+        if self._writer is not None:
+            for tag, value in values.items():
+                self._writer.add_scalar(tag, value, step)
+
+    def picture(self, tag: str, picture_HWC: np.ndarray, *, step: int) -> None:
+        """Add a uint8 RGB picture ``[height, width, 3]``."""
+        if self._writer is not None:
+            self._writer.add_image(tag, picture_HWC, step, dataformats="HWC")
+
+    def text(self, tag: str, text: str, *, step: int) -> None:
+        """Add a Markdown text."""
+        if self._writer is not None:
+            self._writer.add_text(tag, text, step)
+
+    def flush(self) -> None:
+        """Write what was added so far: steps before a checkpoint are not made again."""
+        if self._writer is not None:
+            self._writer.flush()
+
+    def __enter__(self) -> "TensorBoardWriter":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._writer is not None:
+            self._writer.close()

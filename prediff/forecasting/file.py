@@ -1,0 +1,236 @@
+"""Ensemble forecasts as CF-1.7 datasets, in netCDF or zarr.
+
+Letters: M ensemble member, T lead time, H, W pixels.
+"""
+
+import os
+import shutil
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from hpc.errors import UserError
+from prediff.data.vil import vil_to_water
+
+CODE = "vil_code"
+MASS = "vil"
+DIMENSIONS = ("realization", "lead_time", "y", "x")
+SUFFIXES = (".nc", ".zarr")
+
+Attributes = dict[str, str | int | float]
+
+
+@dataclass(frozen=True)
+class ForecastWindow:
+    """What was forecast: an event, the window in it, and the clock.
+
+    Attributes:
+        event_id: the catalog's name of the event.
+        first_frame: of the window's context in the event.
+        init_time: UTC time of the last context frame.
+        minutes: between frames.
+        pixel_metres: side of a pixel.
+    """
+
+    event_id: str
+    first_frame: int
+    init_time: datetime
+    minutes: int
+    pixel_metres: float
+
+    @property
+    def label(self) -> str:
+        return f"{self.event_id}_{self.first_frame:02d}"
+
+
+def write_forecast(
+    path: Path, *, ensemble_MTHW: np.ndarray, case: ForecastWindow, provenance: Attributes
+) -> None:
+    """Write an ensemble of a test case in [0, 1]; the file appears whole.
+
+    Args:
+        path: of the netCDF file.
+        ensemble_MTHW: float32 ``[member, lead_time, height, width]``; NaN where pixels are missing.
+        case: names and times.
+        provenance: global attributes such as the checkpoint's SHA-256.
+    """
+    height, width = ensemble_MTHW.shape[2:]
+    dataset = forecast_dataset(
+        ensemble_MTHW,
+        minutes=case.minutes,
+        init_time=np.datetime64(case.init_time, "ns"),
+        grid=centred_grid(height=height, width=width, pixel_metres=case.pixel_metres),
+        attributes={"event_id": case.event_id, "first_frame": case.first_frame, **provenance},
+    )
+    write_dataset(path, dataset)
+
+
+def forecast_dataset(
+    ensemble_MTHW: np.ndarray,
+    *,
+    minutes: float,
+    init_time: np.datetime64 | None,
+    grid: Mapping[Hashable, Any],
+    grid_mapping: str | None = None,
+    attributes: Attributes,
+) -> xr.Dataset:
+    """Return an ensemble in [0, 1] as VIL code (0-255) and VIL (kg m-2) with CF-1.7 metadata.
+
+    Args:
+        ensemble_MTHW: float32 ``[member, lead_time, height, width]``; NaN where pixels are missing.
+        minutes: between frames.
+        init_time: UTC time of the last context frame; None leaves absolute times out.
+        grid: coordinates on ``y`` and ``x`` alone, such as the axes, latitude or the projection.
+        grid_mapping: which of them is the projection.
+        attributes: global ones.
+    """
+    members, leads = ensemble_MTHW.shape[:2]
+    code = np.clip(ensemble_MTHW, 0, 1) * np.float32(255)
+    lead_minutes = np.arange(1, leads + 1) * minutes
+    if float(minutes).is_integer():
+        lead_minutes = lead_minutes.astype(np.int32)
+    coordinates = {
+        "realization": (
+            "realization",
+            np.arange(members, dtype=np.int32),
+            {"standard_name": "realization", "units": "1"},
+        ),
+        "lead_time": (
+            "lead_time",
+            lead_minutes,
+            {"standard_name": "forecast_period", "units": "minutes"},
+        ),
+        **grid,
+    }
+    if init_time is not None:
+        start = init_time.astype("datetime64[ns]")
+        seconds = np.rint(np.asarray(lead_minutes) * 60).astype("timedelta64[s]")
+        coordinates |= {
+            "forecast_reference_time": (
+                (),
+                start,
+                {"standard_name": "forecast_reference_time"},
+            ),
+            "time": (
+                "lead_time",
+                start + seconds.astype("timedelta64[ns]"),
+                {"standard_name": "time"},
+            ),
+        }
+    dataset = xr.Dataset(
+        {
+            CODE: (
+                DIMENSIONS,
+                code,
+                {"long_name": "SEVIR code of vertically integrated liquid", "units": "1"},
+            ),
+            MASS: (
+                DIMENSIONS,
+                vil_to_water(code).astype(np.float32),
+                {
+                    "standard_name": "atmosphere_mass_content_of_liquid_water",
+                    "long_name": "vertically integrated liquid",
+                    "units": "kg m-2",
+                },
+            ),
+        },
+        coords=coordinates,
+        attrs={"Conventions": "CF-1.7", "title": "PreDiff ensemble forecast", **attributes},
+    )
+    if grid_mapping is not None:
+        for name in (CODE, MASS):
+            dataset[name].encoding["grid_mapping"] = grid_mapping
+    return dataset
+
+
+def centred_grid(*, height: int, width: int, pixel_metres: float) -> dict[Hashable, Any]:
+    """Return axes in metres from the frame's middle, for frames whose place is not known."""
+    return {"y": _axis("y", height, pixel_metres), "x": _axis("x", width, pixel_metres)}
+
+
+def check_suffix(path: Path) -> None:
+    """Raise UserError unless the path's suffix says netCDF or zarr."""
+    if path.suffix not in SUFFIXES:
+        raise UserError(f"{path}: a forecast is written as {' or '.join(SUFFIXES)}: change --out")
+
+
+def write_dataset(path: Path, dataset: xr.Dataset) -> None:
+    """Write a forecast as netCDF or zarr, by suffix; it appears whole, in place of an older one.
+
+    Raises:
+        UserError: another suffix, or a place that cannot be written.
+    """
+    check_suffix(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _write_aside(path, dataset)
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error}") from None
+
+
+def _write_aside(path: Path, dataset: xr.Dataset) -> None:
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        if path.suffix == ".zarr":
+            # Version 2: its consolidated metadata are a standard that every reader has.
+            dataset.to_zarr(partial, zarr_format=2, consolidated=True)
+            if path.exists():
+                shutil.rmtree(path)
+        else:
+            packed = {"zlib": True, "complevel": 1, "dtype": "float32"}
+            encoding = {name: dataset[name].encoding | packed for name in (CODE, MASS)}
+            dataset.to_netcdf(partial, engine="netcdf4", encoding=encoding)
+        partial.replace(path)
+    finally:
+        if partial.is_dir():
+            shutil.rmtree(partial)
+        else:
+            partial.unlink(missing_ok=True)
+
+
+def read_forecast(path: Path) -> tuple[np.ndarray, Attributes]:
+    """Return the ensemble ``[member, lead_time, height, width]`` in [0, 1] and the attributes.
+
+    Raises:
+        UserError: the file is missing, damaged, or not one of ours.
+    """
+    try:
+        with xr.open_dataset(path, decode_timedelta=False) as dataset:
+            return dataset[CODE].values / np.float32(255), dict(dataset.attrs)
+    except FileNotFoundError:
+        raise UserError(f"no forecast at {path}; `prediff forecast` makes it") from None
+    except (OSError, KeyError, ValueError) as error:
+        raise UserError(f"{path} is no forecast that can be read: {error}") from None
+
+
+def is_forecast_of(path: Path, case: ForecastWindow, provenance: Attributes) -> bool:
+    """Return whether a file holds this case, made in just this way."""
+    try:
+        with xr.open_dataset(path, decode_times=False) as dataset:
+            found = dataset.attrs
+            expected = {
+                "event_id": case.event_id,
+                "first_frame": case.first_frame,
+                **provenance,
+            }
+            return all(found.get(key) == value for key, value in expected.items())
+    except (OSError, ValueError):
+        return False
+
+
+def _axis(name: str, size: int, pixel_metres: float) -> tuple[str, np.ndarray, dict[str, str]]:
+    centres = (np.arange(size) + 0.5 - size / 2) * pixel_metres
+    return (
+        name,
+        centres,
+        {
+            "standard_name": f"projection_{name}_coordinate",
+            "units": "m",
+            "axis": name.upper(),
+        },
+    )

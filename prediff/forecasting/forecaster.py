@@ -1,0 +1,187 @@
+"""A trained run as a function from radar frames to an ensemble forecast, for services."""
+
+from collections.abc import Hashable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from hpc.checkpoint.format import read_state
+from hpc.cluster.runtime import ALONE, Runtime, start_runtime
+from hpc.errors import UserError
+from prediff.config import Config, load_config
+from prediff.data.open_data import open_split
+from prediff.forecasting.context import check_cadence, check_valid, choose_context, fit_to_size
+from prediff.forecasting.ensemble import EnsembleForecaster
+from prediff.forecasting.file import CODE, Attributes, forecast_dataset
+from prediff.forecasting.input import check_range, to_vil_code
+from prediff.forecasting.test_set import REQUESTED_INTENSITY, provenance
+from prediff.run_folder import RunFolder, find_run
+from prediff.trained_networks import DIFFUSION, config_sha256, newest_checkpoint
+
+
+class Forecaster:
+    """The networks of a run; the graphs are compiled at the first call and used again after it.
+
+    Example::
+
+        forecaster = Forecaster("runs/first", members=32, solver="dpmpp", steps=20)
+        forecast = forecaster(frames)                  # xarray.Dataset
+        forecast["vil"].mean("realization")
+
+    One process and one device, unless `runtime` has more: then every rank calls it, each samples
+    its share of the members, and all return the whole forecast of rank 0's frames. Not to be called
+    by two threads at once.
+
+    Args:
+        run: a run's folder, or its name below ``runs/``.
+        members, solver, steps: of the forecasts; None is what the run's configuration says.
+        overrides: further ``section.key=value`` texts, such as ``forecast.weights=raw``.
+        runtime: the ranks, if it is started already.
+
+    Raises:
+        UserError: no such run, networks that are not trained, or settings that do not fit them.
+    """
+
+    def __init__(
+        self,
+        run: str | Path,
+        *,
+        members: int | None = None,
+        solver: str | None = None,
+        steps: int | None = None,
+        overrides: Sequence[str] = (),
+        runtime: Runtime | None = None,
+    ) -> None:
+        self.folder = find_run(run)
+        given = {"ensemble_members": members, "solver": solver, "steps": steps}
+        texts = [f"forecast.{key}={value}" for key, value in given.items() if value is not None]
+        self.config = load_config(self.folder.config, [*texts, *overrides])
+        if self.config.forecast.guidance.source == "oracle":
+            raise UserError(
+                f"{self.folder.config} guides by oracle, which needs the truth: set "
+                "forecast.guidance.source to persistence, trend, climatology, number or none"
+            )
+        started = runtime or start_runtime()
+        # Processes without collectives, as mpirun's, forecast each for itself.
+        self._runtime = ALONE if started.world_group is None else started
+        self._forecast = EnsembleForecaster(self.folder, self.config, sharing=self._runtime)
+        self._attributes: Attributes = {
+            **provenance(self.folder, self.config),
+            "config_sha256": config_sha256(self.config),
+        }
+        self.cadence_minutes = trained_cadence(self.folder, self.config)
+        """Minutes between the frames that the run learned from, None if not known."""
+
+    @property
+    def context_frames(self) -> int:
+        return self.config.data.context_frames
+
+    def __call__(
+        self,
+        frames: xr.DataArray | np.ndarray,
+        *,
+        at: datetime | np.datetime64 | None = None,
+        place: str = "the input",
+    ) -> xr.Dataset:
+        """Return the ensemble ``(realization, lead_time, y, x)`` as VIL code and in kg m-2.
+
+        A pixel that is missing in any frame is missing at every lead time. Member k is the same
+        for the same frames, time and run, whatever the number of members and ranks.
+
+        Args:
+            frames: ``(time, y, x)``: VIL on 0-255, or kg m-2 where the attribute ``units`` says
+                so; NaN is missing. A plain array ``[T, H, W]`` is VIL on 0-255 at the run's own
+                cadence. As many frames as the run's context, unless ``at`` chooses among more;
+                of the run's frame size or a whole multiple, of which block maxima are taken.
+            at: UTC time of the last context frame; for a plain array, whose frames have no times,
+                it is only written to the output.
+            place: names the frames in errors.
+
+        Raises:
+            UserError: frames that the run cannot take: their number, size, cadence, coding or
+                times.
+        """
+        frames, time = self._runtime.broadcast_object((frames, _utc(at)))
+        if isinstance(frames, xr.DataArray):
+            context = to_vil_code(frames, place=place)
+            context = choose_context(context, count=self.context_frames, at=time, place=place)
+            minutes = check_cadence(context, trained=self.cadence_minutes, place=place)
+            init_time = context["time"].values[-1]
+        else:
+            context, minutes = self._from_array(np.asarray(frames), place=place)
+            init_time = time
+        context = fit_to_size(context, size=self.config.data.frame_size, place=place)
+        check_valid(context, place=place)
+        values = context.values[..., None] / np.float32(255)
+        missing = np.isnan(values).any(axis=(0, 3))
+        window = np.nan_to_num(values, nan=0.0)
+        intensity = self._forecast.requested_intensity(window)
+        ensemble = self._forecast(window, case_number=_noise_key(init_time), intensity=intensity)
+        ensemble[..., missing] = np.nan
+        attributes = dict(self._attributes)
+        if intensity is not None:
+            attributes[REQUESTED_INTENSITY] = intensity
+        return forecast_dataset(
+            ensemble,
+            minutes=minutes,
+            init_time=init_time,
+            grid=_grid_of(context),
+            grid_mapping=context.encoding.get("grid_mapping"),
+            attributes=attributes,
+        )
+
+    def _from_array(self, frames: np.ndarray, *, place: str) -> tuple[xr.DataArray, float]:
+        if frames.ndim != 3:
+            raise UserError(f"{place} has shape {frames.shape}, expected [time, height, width]")
+        if len(frames) != self.context_frames:
+            raise UserError(
+                f"{place} holds {len(frames)} frames, the model takes {self.context_frames}"
+            )
+        if self.cadence_minutes is None:
+            raise UserError(
+                "the cadence of this run is not known: hand in an xarray.DataArray with times"
+            )
+        values = frames.astype(np.float32)
+        check_range(values, place=place)
+        return xr.DataArray(values, dims=("time", "y", "x"), name=CODE), self.cadence_minutes
+
+
+def trained_cadence(folder: RunFolder, config: Config) -> float | None:
+    """Return the minutes between the frames of a run's training data, None if not known.
+
+    Checkpoints say it; for one that does not, the run's data do if they are still there.
+    """
+    said = read_state(newest_checkpoint(folder, DIFFUSION)).get("cadence_minutes")
+    if said is not None:
+        return float(said)
+    try:
+        with open_split(folder, config, "train") as windows:
+            return float(windows.cadence_minutes)
+    except UserError:
+        return None
+
+
+def _utc(at: datetime | np.datetime64 | None) -> np.datetime64 | None:
+    if isinstance(at, datetime) and at.tzinfo is not None:
+        at = at.astimezone(UTC).replace(tzinfo=None)
+    return None if at is None else np.datetime64(at, "ns")
+
+
+def _noise_key(init_time: np.datetime64 | None) -> int:
+    """Another time, another noise; minutes since 1970."""
+    if init_time is None:
+        return 0
+    return abs(int(init_time.astype("datetime64[m]").astype(np.int64)))
+
+
+def _grid_of(context: xr.DataArray) -> dict[Hashable, Any]:
+    """Return the coordinates that a forecast has in common with its context."""
+    known = {
+        name: coordinate.variable
+        for name, coordinate in context.coords.items()
+        if name != "time" and set(coordinate.dims) <= {"y", "x"}
+    }
+    return known

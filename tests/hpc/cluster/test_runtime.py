@@ -1,0 +1,79 @@
+import pytest
+
+from hpc import environment
+from hpc.cluster.mesh import Mesh
+from hpc.cluster.runtime import start_runtime
+from hpc.environment import prepare_environment
+from hpc.errors import UserError
+
+
+@pytest.fixture(scope="module")
+def runtime():
+    return start_runtime(device="cpu")
+
+
+def test_one_process_needs_no_collectives(runtime):
+    assert runtime.is_first
+    assert runtime.world_group is None
+    assert runtime.all_gather_object("a") == ["a"]
+    assert runtime.broadcast_object(3) == 3
+    assert runtime.data_group(Mesh()) is None
+    assert runtime.pipeline_group(Mesh()) is None
+    runtime.require_same("anything", 1)
+    with runtime:
+        runtime.barrier()
+
+
+def test_an_unknown_device_is_refused():
+    with pytest.raises(UserError, match="'gpu' is unknown: use auto, cpu or npu"):
+        start_runtime(device="gpu")
+
+
+def test_an_npu_that_is_not_there_is_refused(monkeypatch, tmp_path):
+    monkeypatch.setattr(environment, "NPU_DEVICES", tmp_path)
+    with pytest.raises(UserError, match="no NPU on this host"):
+        start_runtime(device="npu")
+
+
+def test_an_npu_is_found_by_its_device_file(monkeypatch, tmp_path):
+    monkeypatch.setattr(environment, "NPU_DEVICES", tmp_path)
+    (tmp_path / "davinci_manager").touch()
+    assert not environment.has_npu()
+    (tmp_path / "davinci7").touch()
+    assert environment.has_npu()
+
+
+def test_ranks_share_the_cores_of_their_host(monkeypatch):
+    monkeypatch.setattr(environment.os, "sched_getaffinity", lambda pid: set(range(24)))
+    environ = {"MS_ROLE": "MS_WORKER", "MS_WORKER_NUM": "16", "SLURM_JOB_NUM_NODES": "2"}
+    prepare_environment(environ)
+    assert environ["OMP_NUM_THREADS"] == "3"
+    assert environ["MS_CPU_COMM_OP_TIMEOUT"] == "600"
+    environ = {"MS_ROLE": "MS_WORKER", "MS_WORKER_NUM": "64"}
+    prepare_environment(environ)
+    assert environ["OMP_NUM_THREADS"] == "1"
+
+
+def test_what_the_user_set_stays():
+    environ = {"MS_ROLE": "MS_WORKER", "MS_WORKER_NUM": "2", "OMP_NUM_THREADS": "7"}
+    prepare_environment(environ)
+    assert environ["OMP_NUM_THREADS"] == "7"
+
+
+@pytest.mark.parametrize(
+    ("version", "npu", "expected"),
+    [
+        ("2.8.0", False, None),
+        ("2.9.1", False, "AVX2"),
+        ("2.10.0", False, "AVX2"),
+        ("2.10.0", True, None),
+    ],
+)
+def test_slow_convolutions_are_avoided_where_mindspore_has_them(
+    monkeypatch, version, npu, expected
+):
+    monkeypatch.setattr(environment, "version", lambda package: version)
+    monkeypatch.setattr(environment, "has_npu", lambda: npu)
+    environ = {}
+    prepare_environment(environ)
+    assert environ.get("ONEDNN_MAX_CPU_ISA") == expected
