@@ -8,6 +8,7 @@ from pathlib import Path
 import psutil
 
 from hpc.monitor.goodput import Category, Ledger, read_goodput
+from hpc.monitor.training_curves import TIME
 
 INSTALL_SECONDS = "PREDIFF_INSTALL_SECONDS"
 """In the environment, from launch/*: what installing before this start took."""
@@ -60,15 +61,15 @@ class StageTimer:
         self._since_log = dict.fromkeys(self._since_log, 0.0)
         return wait / (wait + step) if wait + step else 0.0
 
-    def flush(self, stage: str, *, step: int) -> dict[str, float]:
-        """Append to the ledger; return the sums over all attempts as curves of the stage."""
+    def flush(self, *, step: int) -> dict[str, float]:
+        """Append to the ledger; return the sums over all attempts as curves."""
         if self._ledger is None or self._folder is None:
             return {}
         self._ledger.flush(step=step)
         sums = read_goodput(self._folder)
         seconds = {name: value for name, value in sums.seconds.items() if value}
         return {
-            f"{stage}/goodput": sums.fraction,
-            **{f"{stage}/goodput/{name}_seconds": value for name, value in seconds.items()},
-            f"{stage}/goodput/lost_seconds": sums.lost,
+            f"{TIME}/goodput": sums.fraction,
+            **{f"{TIME}/{name}_seconds": value for name, value in seconds.items()},
+            f"{TIME}/lost_seconds": sums.lost,
         }

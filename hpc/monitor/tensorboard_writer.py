@@ -3,13 +3,17 @@
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import numpy as np
 from tensorboardX import SummaryWriter
+from tensorboardX.summary import hparams
+
+from hpc.monitor.training_curves import DESCRIPTIONS
 
 
 class TensorBoardWriter:
-    """Writes scalars and pictures; a board without a folder (other ranks) writes nothing.
+    """Writes curves, pictures and texts; one without a folder (other ranks) writes nothing.
 
     Args:
         folder: of the events, or None.
@@ -28,17 +32,35 @@ class TensorBoardWriter:
         """Add one point to each named curve."""
         if self._writer is not None:
             for tag, value in values.items():
-                self._writer.add_scalar(tag, value, step)
+                self._writer.add_scalar(
+                    tag, value, step, summary_description=DESCRIPTIONS.get(tag, "")
+                )
 
     def picture(self, tag: str, picture_HWC: np.ndarray, *, step: int) -> None:
         """Add a uint8 RGB picture ``[height, width, 3]``."""
         if self._writer is not None:
             self._writer.add_image(tag, picture_HWC, step, dataformats="HWC")
 
-    def text(self, tag: str, text: str, *, step: int) -> None:
+    def text(self, tag: str, text: str, *, step: int = 0) -> None:
         """Add a Markdown text."""
         if self._writer is not None:
             self._writer.add_text(tag, text, step)
+
+    def layout(self, charts: Mapping[str, Mapping[str, list[Any]]]) -> None:
+        """Lay out the tab Custom Scalars: charts by category and title."""
+        if self._writer is not None:
+            self._writer.add_custom_scalars({name: dict(of) for name, of in charts.items()})
+
+    def hyperparameters(self, values: Mapping[str, bool | int | float | str]) -> None:
+        """Say what the run was made with, so that the tab HParams has a row of it.
+
+        Its columns of scores are the run's curves, which go on while it trains.
+        """
+        if self._writer is not None:
+            # Without the experiment's summary, TensorBoard takes the columns of all runs together.
+            _, start, end = hparams(dict(values), {})
+            self._writer.file_writer.add_summary(start)
+            self._writer.file_writer.add_summary(end)
 
     def flush(self) -> None:
         """Write what was added so far: steps before a checkpoint are not made again."""

@@ -209,7 +209,7 @@ def train_autoencoder(
             mean, _ = autoencoder.encode(ms.Tensor(shown))
             decoded = autoencoder.decode(mean).asnumpy()
             picture = frame_rows({"radar": shown[..., 0], "reconstruction": decoded[..., 0]})
-            board.picture(f"{STAGE}/reconstructions", picture, step=done)
+            board.picture("pictures/reconstructions", picture, step=done)
 
         drive(
             folder,

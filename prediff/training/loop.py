@@ -19,6 +19,7 @@ from hpc.monitor.peak import job_peak
 from hpc.monitor.progress import Progress
 from hpc.monitor.stage_timer import StageTimer
 from hpc.monitor.tensorboard_writer import TensorBoardWriter
+from hpc.monitor.training_curves import SPEED, step_curves, validation_curves
 from hpc.train.compile_cache import Compiler
 from hpc.train.health import Health
 from hpc.train.lr_schedule import warmup_cosine
@@ -29,6 +30,7 @@ from prediff.graph_cache import graph_cache
 from prediff.run_folder import RunFolder
 from prediff.training.adversarial_step import AnyReport, AnyStep
 from prediff.training.completion import total_steps
+from prediff.training.described import describe_training
 from prediff.training.resume import restore, training_state
 from prediff.training.stopping import Stopped
 
@@ -166,6 +168,9 @@ def train(
         ) as board,
         PrefetchLoader(produce, start=first, stop=total) as batches,
     ):
+        describe_training(
+            board, folder, config, task=stage.name, step=step, ranks=mesh.size, total=total
+        )
         recorder = _Recorder(stage, board, progress, order, rate, health, sheet)
         scores: dict[str, float] = {}
         done, stopping = first, False
@@ -197,7 +202,7 @@ def train(
                 board.flush()
                 save(done)
                 sheet.lap("checkpoint")
-                board.scalars(sheet.flush(stage.name, step=done), step=done)
+                board.scalars(sheet.flush(step=done), step=done)
                 progress.restart_clock(done)
             if validating or saving:
                 # Rank 0 draws and may wait for the disk: nobody waits for it in a collective.
@@ -208,7 +213,7 @@ def train(
         if writer is not None:
             writer.finish()
             sheet.lap("checkpoint")
-            sheet.flush(stage.name, step=done)
+            sheet.flush(step=done)
     runtime.barrier()
     if stopping:
         stop.obeyed()
@@ -240,7 +245,7 @@ class _Recorder:
     def compiled(self, number: int, seconds: float) -> None:
         """Tell compilation apart from the steps."""
         self._progress.say(f"compiled in {seconds:.1f} s")
-        self._board.scalars({f"{self._stage.name}/compile_seconds": seconds}, step=number)
+        self._board.scalars({f"{SPEED}/compile_seconds": seconds}, step=number)
         self._progress.restart_clock(number)
 
     def digest_previous(self, number: int, report: AnyReport | None) -> bool:
@@ -277,16 +282,14 @@ class _Recorder:
             data_wait=self._sheet.data_wait_share(),
         )
         hidden = {"is_finite", STOP_VOTES}
-        curves = {name: value for name, value in values.items() if name not in hidden}
-        name = self._stage.name
         self._board.scalars(
-            {
-                **{f"{name}/{key}": value for key, value in curves.items()},
-                f"{name}/learning_rate": rate,
-                f"{name}/epoch": self._order.epoch(done),
-                **{f"{name}/{key}": count for key, count in self._health.counts.items()},
-                **{f"{name}/{key}": value for key, value in speed.items()},
-            },
+            step_curves(
+                {name: value for name, value in values.items() if name not in hidden},
+                learning_rate=rate,
+                epoch=self._order.epoch(done),
+                health=self._health.counts,
+                speed=speed,
+            ),
             step=done,
         )
 
@@ -315,8 +318,6 @@ def _validate(
     seconds = time.perf_counter() - began
     text = "  ".join(f"{name} {value:.5g}" for name, value in scores.items())
     progress.say(f"step {done}  validation: {text}  ({seconds:.1f} s)")
-    board.scalars(
-        {f"{stage.name}/validation/{name}": value for name, value in scores.items()}, step=done
-    )
+    board.scalars(validation_curves(scores), step=done)
     progress.restart_clock(done)
     return scores

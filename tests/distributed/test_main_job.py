@@ -64,15 +64,19 @@ def test_tensorboard_shows_the_runs_curves(finished):
         runs = _answer(f"http://127.0.0.1:{port}/data/runs", lambda found: len(found) >= 3)
         assert {"first/autoencoder", "first/diffusion", "first/evaluation"} <= set(runs)
         tags = _answer(f"http://127.0.0.1:{port}/data/plugin/scalars/tags", bool)
-        for tag in (
-            "loss",
-            "learning_rate",
-            "grad_norm",
-            "samples_per_second",
-            "mfu",
-            "compile_seconds",
-        ):
-            assert f"diffusion/{tag}" in tags["first/diffusion"]
+        wanted = {
+            "loss/training",
+            "loss/validation",
+            "optimizer/learning_rate",
+            "optimizer/grad_norm",
+            "speed/samples_per_second",
+            "speed/mfu",
+            "speed/compile_seconds",
+            "time/goodput",
+            "validation/loss",
+        }
+        for task in ("autoencoder", "diffusion"):
+            assert wanted <= set(tags[f"first/{task}"])
         images = _answer(f"http://127.0.0.1:{port}/data/plugin/images/tags", bool)
         assert any(tag.startswith("forecast/") for tag in images["first/evaluation"])
     finally:

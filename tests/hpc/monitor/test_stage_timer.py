@@ -24,9 +24,9 @@ def test_every_second_belongs_to_one_category_and_a_restart_shows_what_was_lost(
         sheet.lap("step")
     assert sheet.data_wait_share() == 0.25
     assert sheet.data_wait_share() == 0.0
-    curves = sheet.flush("diffusion", step=4)
-    assert curves["diffusion/goodput"] == pytest.approx(12 / 21)
-    assert curves["diffusion/goodput/data_wait_seconds"] == 4
+    curves = sheet.flush(step=4)
+    assert curves["time/goodput"] == pytest.approx(12 / 21)
+    assert curves["time/data_wait_seconds"] == 4
     StageTimer(tmp_path, resumed_step=2, clock=clock)
     total = read_goodput(tmp_path)
     assert total.attempts == 2
@@ -37,7 +37,7 @@ def test_ranks_without_a_folder_measure_and_write_nothing(tmp_path, monkeypatch)
     monkeypatch.chdir(tmp_path)
     sheet = StageTimer(None, resumed_step=0)
     sheet.lap("step")
-    assert sheet.flush("diffusion", step=1) == {}
+    assert sheet.flush(step=1) == {}
     assert not list(tmp_path.iterdir())
 
 
@@ -54,6 +54,6 @@ def test_the_launchers_seconds_of_installation_are_counted_once_a_process(monkey
     monkeypatch.setenv("PREDIFF_INSTALL_SECONDS", "61")
     for stage in ("first", "second"):
         sheet = StageTimer(tmp_path / stage, resumed_step=0)
-        sheet.flush(stage, step=1)
+        sheet.flush(step=1)
     assert read_goodput(tmp_path / "first").seconds["install"] == 61
     assert read_goodput(tmp_path / "second").seconds["install"] == 0
