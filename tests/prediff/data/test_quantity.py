@@ -131,7 +131,7 @@ def test_units_say_what_values_are(units, quantity, factor):
 def test_what_is_unknown_is_refused_with_what_is_known():
     with pytest.raises(UserError, match="did you mean reflectivity"):
         quantity_named("reflectvity")
-    with pytest.raises(UserError, match="'furlong'.*dBZ"):
+    with pytest.raises(UserError, match=r"'furlong'.*dBZ"):
         quantity_of_units("furlong", place="frames")
     with pytest.raises(UserError, match="must be positive"):
         RainRelation(a=-1)

@@ -1,0 +1,1 @@
+"""The files that weather services deliver, one reader a format; `read_file` knows which."""
