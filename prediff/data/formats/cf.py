@@ -21,7 +21,7 @@ from prediff.data.quantity import RAIN_RATE, REFLECTIVITY, Quantity, quantity_of
 _SUMS = ("precipitation_amount", "rainfall_amount", "lwe_thickness_of_precipitation_amount")
 _SUM_UNITS = ("kgm-2", "mm", "kg/m2")
 _MRMS_DISCIPLINE = 209
-_MRMS = {(6, 1): RAIN_RATE, (10, 0): REFLECTIVITY, (9, 0): REFLECTIVITY}
+_MRMS: dict[tuple, Quantity] = {(6, 1): RAIN_RATE, (10, 0): REFLECTIVITY, (9, 0): REFLECTIVITY}
 """MRMS's own table: precipitation rate, and composites of reflectivity, by category and number."""
 
 

@@ -38,7 +38,7 @@ def read_odim(file: h5py.File, path: Path) -> RadarImage:
     kind = text(attribute(file, "what", "object", path))
     if kind not in _PRODUCTS:
         raise UserError(f"{path} is an ODIM {kind}, expected a composite (COMP)")
-    found = {}
+    found: dict[str, tuple[str, str]] = {}
     for dataset_name in sorted(name for name in file if name.startswith("dataset")):
         dataset = file[dataset_name]
         for data_name in sorted(name for name in dataset if name.startswith("data")):

@@ -1,7 +1,6 @@
 """Any radar file as images: the first bytes say what it is, never the name."""
 
 import gzip
-import shutil
 import tempfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -88,23 +87,13 @@ def _unpacked(path: Path) -> Iterator[tuple[Path, bytes]]:
         most = max(MODEST_BYTES, 200 * path.stat().st_size)
         try:
             with gzip.open(path) as packed, plain.open("wb") as out:
-                shutil.copyfileobj(_Bounded(packed, most, path), out)
+                while block := packed.read(1 << 20):
+                    most -= len(block)
+                    if most < 0:
+                        raise UserError(f"{path} unpacks to more than is sound: no radar file")
+                    out.write(block)
         except (EOFError, zlib.error, gzip.BadGzipFile) as error:
             raise UserError(f"{path} is truncated or no gzip: {first_line(error)}") from None
         with plain.open("rb") as file:
             head = file.read(64)
         yield plain, head
-
-
-class _Bounded:
-    """A stream that ends with an error when it gives more than it may."""
-
-    def __init__(self, stream: gzip.GzipFile, most: int, path: Path) -> None:
-        self._stream, self._left, self._path = stream, most, path
-
-    def read(self, size: int) -> bytes:
-        data = self._stream.read(size)
-        self._left -= len(data)
-        if self._left < 0:
-            raise UserError(f"{self._path} unpacks to more than is sound: it is no radar file")
-        return data
