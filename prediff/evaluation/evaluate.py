@@ -23,6 +23,7 @@ from prediff.forecasting.guidance_response import forecast_intensities, intensit
 from prediff.forecasting.test_set import TestCase, chosen_cases, provenance
 from prediff.pictures.animation import case_animation
 from prediff.pictures.figures import draw
+from prediff.pictures.ground import Ground
 from prediff.pictures.panels import case_panel
 from prediff.run_folder import RunFolder
 from prediff.verification.headline import headlines, write_scores
@@ -156,6 +157,7 @@ def _draw(
                     case.case.minutes * (1 + frame - len(context)) for frame in range(len(context))
                 ],
                 "lead_minutes": leads,
+                "ground": Ground(kilometres_per_pixel=case.case.pixel_metres / 1000),
             }
             title = f"{case.case.event_id}, forecast of {case.case.init_time:%Y-%m-%d %H:%M} UTC"
             panel = draw(case_panel(**scene, title=title))

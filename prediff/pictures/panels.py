@@ -1,6 +1,6 @@
 """One case on one page: context, truth, members, ensemble mean, probability; lead times across.
 
-M member, T time, H height, W width. Frames are VIL / 255.
+M member, T time, H height, W width. Frames are code / 255.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,9 +12,11 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from hpc.errors import UserError
-from prediff.data.vil import vil_to_water
-from prediff.pictures.colours import VIL_LEVELS, vil_colour_map, vil_rgb
+from prediff.data.quantity import VIL, Quantity
+from prediff.pictures.colours import radar_rgb
 from prediff.pictures.figures import new_figure
+from prediff.pictures.ground import Ground
+from prediff.pictures.legend import draw_legend, draw_scale_bar
 
 PROBABILITY_MAP = "magma"
 
@@ -40,12 +42,14 @@ def case_panel(
     forecasts: Mapping[str, np.ndarray],
     context_minutes: Sequence[float],
     lead_minutes: Sequence[float],
+    ground: Ground | None = None,
+    quantity: Quantity = VIL,
     title: str = "",
     members_shown: int = 3,
-    probability_of: float | None = 74,
+    probability_of: float | None = None,
     columns: int = 7,
 ) -> Figure:
-    """Draw one case in SEVIR's VIL colours.
+    """Draw one case in SEVIR's colours, north up, with one legend and a scale.
 
     Args:
         context: ``[T_in, H, W]``, the newest frame last.
@@ -53,8 +57,11 @@ def case_panel(
         forecasts: ``[M, T, H, W]`` by system; one member is one row, several are some members,
             their mean, and the share of members at or above `probability_of`.
         context_minutes, lead_minutes: of the frames, relative to the newest context frame.
+        ground: which way rows run, and the scale.
+        quantity: whose codes the frames hold.
         members_shown: rows of single members, at most.
-        probability_of: threshold on the 0-255 scale; None leaves the row out.
+        probability_of: the threshold of the row of probabilities, one of the quantity's; its second
+            one by default.
         columns: frames shown in a row, at most; longer sequences are thinned, first and last kept.
 
     Raises:
@@ -66,6 +73,11 @@ def case_panel(
                 f"forecast '{name}' {ensemble.shape} does not fit the observation "
                 f"{observation.shape}; give [member, time, height, width]"
             )
+    ground = ground or Ground()
+    context, observation = ground.upright(context), ground.upright(observation)
+    forecasts = {name: ground.upright(ensemble) for name, ensemble in forecasts.items()}
+    threshold = quantity.thresholds[1] if probability_of is None else probability_of
+    code = np.float32(quantity.threshold_code(threshold))
     shown = _thinned(len(lead_minutes), columns)
     past = _thinned(len(context_minutes), columns)
     rows = [("radar\nbefore", context[past]), ("radar\nthen", observation[shown])]
@@ -77,9 +89,11 @@ def case_panel(
                 name=name, ensemble=ensemble, members_shown=members_shown
             )
         ]
-        if probability_of is not None and len(ensemble) > 1:
-            share = (ensemble[:, shown] * np.float32(255) >= probability_of).mean(axis=0)
-            probabilities.append((f"{name}\nP(VIL ≥ {probability_of:g})", share))
+        if len(ensemble) > 1:
+            values = ensemble[:, shown] * np.float32(255)
+            share = np.where(np.isnan(values), np.nan, values >= code).mean(axis=0)
+            label = f"{name}\nP(≥ {quantity.threshold_label(threshold)})"
+            probabilities.append((label, share))
     width = max(len(shown), len(past))
     height = len(rows) + len(probabilities)
     tall = observation.shape[-2] / observation.shape[-1]
@@ -91,11 +105,13 @@ def case_panel(
     for number, (label, frames) in enumerate(rows):
         times, kept = (context_minutes, past) if number == 0 else (lead_minutes, shown)
         titles = [f"{times[index]:+g} min" if times[index] else "now" for index in kept]
-        images = [vil_rgb(frame) for frame in frames]
+        images = [radar_rgb(frame, quantity=quantity) for frame in frames]
         _draw_row(axes[number], label=label, images=images, titles=titles if number < 2 else [])
     for number, (label, share) in enumerate(probabilities, start=len(rows)):
         _draw_row(axes[number], label=label, images=list(share), titles=[])
-    _vil_bar(figure, axes[: len(rows)])
+    draw_scale_bar(axes[0][0], ground, width=observation.shape[-1])
+    missing = any(np.isnan(frames).any() for _, frames in rows)
+    draw_legend(figure, axes[: len(rows)], quantity=quantity, missing=missing)
     if probabilities:
         bar = figure.colorbar(
             ScalarMappable(Normalize(0, 1), PROBABILITY_MAP),
@@ -132,23 +148,3 @@ def _draw_row(
         if titles:
             axis.set_title(titles[number], fontsize=9, pad=3)
     axes[0].set_ylabel(label, fontsize=9, rotation=0, ha="right", va="center", labelpad=8)
-
-
-def _vil_bar(figure: Figure, axes: np.ndarray) -> None:
-    colour_map, norm = vil_colour_map()
-    bar = figure.colorbar(
-        ScalarMappable(norm, colour_map),
-        ax=axes.ravel().tolist(),
-        shrink=0.9 if len(axes) > 3 else 1.0,
-        aspect=8 * len(axes),
-        pad=0.01,
-        spacing="uniform",
-        ticks=VIL_LEVELS,
-    )
-    bar.set_ticklabels([f"{level}  ({water:.2g})" for level, water in _levels()])
-    bar.set_label("VIL, 0-255 (kg/m²)", fontsize=8)
-    bar.ax.tick_params(labelsize=8)
-
-
-def _levels() -> list[tuple[int, float]]:
-    return [(level, float(vil_to_water(level))) for level in VIL_LEVELS]
