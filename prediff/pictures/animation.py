@@ -140,7 +140,12 @@ def _page(
 
 
 def _legend(
-    draw: ImageDraw.ImageDraw, quantity: Quantity, *, left: int, top: int, font: ImageFont.ImageFont
+    draw: ImageDraw.ImageDraw,
+    quantity: Quantity,
+    *,
+    left: int,
+    top: int,
+    font: ImageFont.ImageFont | ImageFont.FreeTypeFont,
 ) -> None:
     """Draw a box a colour with the level where it begins below it."""
     box = 21

@@ -70,8 +70,13 @@ def radar_rgb(frames: np.ndarray, *, quantity: Quantity = VIL) -> np.ndarray:
 @lru_cache(maxsize=4)
 def radar_colour_map(quantity: Quantity = VIL) -> tuple[Colormap, BoundaryNorm]:
     """Return matplotlib's colour map and norm of codes 0-255, for colour bars."""
-    colours = [(red / 255, green / 255, blue / 255) for red, green, blue in RADAR_COLOURS]
+    colours = [_unit(colour) for colour in RADAR_COLOURS]
     colour_map = ListedColormap(colours, name=quantity.name).with_extremes(
-        bad=tuple(channel / 255 for channel in MISSING_COLOUR), under=colours[0], over=colours[-1]
+        bad=_unit(MISSING_COLOUR), under=colours[0], over=colours[-1]
     )
     return colour_map, BoundaryNorm(level_codes(quantity).tolist(), colour_map.N)
+
+
+def _unit(colour: tuple[int, int, int]) -> tuple[float, float, float]:
+    red, green, blue = colour
+    return red / 255, green / 255, blue / 255

@@ -37,9 +37,9 @@ def draw_legend(
     bar.set_label(legend_title(quantity), fontsize=8)
     bar.ax.tick_params(labelsize=8)
     if missing:
-        colour = tuple(channel / 255 for channel in MISSING_COLOUR)
+        red, green, blue = (channel / 255 for channel in MISSING_COLOUR)
         figure.legend(
-            handles=[Patch(facecolor=colour, edgecolor="0.5", label="missing")],
+            handles=[Patch(facecolor=(red, green, blue), edgecolor="0.5", label="missing")],
             loc="outside lower right",
             fontsize=8,
             frameon=False,
