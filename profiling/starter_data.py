@@ -94,8 +94,7 @@ def training_parts(radar: Path, finland: Path) -> list[Windows]:
     single = events(radar / "128px_05min", networks=("meteofrance",), split="train")
     french = [w for _, event in single for w in _tiles(event, starts=(0,), stride=1, steps=5)]
     french += [
-        event
-        for _, event in events(radar / "64px_05min", networks=("meteofrance",), split="train")
+        event for _, event in events(radar / "64px_05min", networks=("meteofrance",), split="train")
     ]
     parts.append(Windows(np.stack(french), 5, "meteofrance", 0.09))
     return parts

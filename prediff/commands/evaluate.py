@@ -23,8 +23,8 @@ def evaluate(
         list[str] | None,
         typer.Option(
             "--baseline",
-            help="persistence, climatology, extrapolation or steps, may be repeated; the last two "
-            "need pysteps",
+            help="persistence, climatology, extrapolation or steps, may be repeated; steps "
+            "needs pysteps",
         ),
     ] = None,
 ) -> None:

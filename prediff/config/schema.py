@@ -247,7 +247,7 @@ class Forecast(Section):
 class Evaluate(Section):
     protocol: str = Field("native", description="how scores are counted, by name")
     baselines: tuple[Literal["persistence", "climatology", "extrapolation", "steps"], ...] = Field(
-        ("persistence",), description="scored on the same cases; the last two need pysteps"
+        ("persistence",), description="scored on the same cases; steps needs pysteps"
     )
 
     @model_validator(mode="after")

@@ -54,4 +54,5 @@ def advect(*, frame: np.ndarray, motion: np.ndarray, forecast_frames: int) -> np
 
 def _at(field: np.ndarray, place: np.ndarray) -> np.ndarray:
     """Return a field at places ``[H, W, 2]``, bilinear, its edge going on outside."""
-    return cv2.remap(field, place, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    x, y = np.ascontiguousarray(place[..., 0]), np.ascontiguousarray(place[..., 1])
+    return np.asarray(cv2.remap(field, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE))

@@ -3,6 +3,8 @@
 T time, H, W pixels. Frames are VIL / 255 in [0, 1].
 """
 
+from itertools import pairwise
+
 import cv2
 import numpy as np
 
@@ -34,14 +36,14 @@ def motion_field(*, context_THW: np.ndarray) -> np.ndarray:
     flow = np.zeros((height, width, 2), np.float32)
     weight = np.zeros((height, width, 1), np.float32)
     images = np.clip(vil, 0, 255).astype(np.uint8)
-    for before, after in zip(images[:-1], images[1:], strict=True):
+    for before, after in pairwise(images):
         rainy = min((before > 0).mean(), (after > 0).mean())
         if rainy < RAINY_SHARE or np.array_equal(before, after):
             continue
         found = cv2.calcOpticalFlowFarneback(
             before,
             after,
-            None,
+            np.zeros_like(flow),
             pyr_scale=0.5,
             levels=3,
             winsize=9,

@@ -10,6 +10,7 @@ untrained network is the extrapolation.
 """
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import mindspore as ms
 from mindspore import nn, ops
@@ -67,15 +68,13 @@ class OnePassUNet(nn.Cell):
         self.entry = Conv2d(views * patch * patch, widths[0], 1)
         self.down = nn.CellList([_level(width, blocks, norm_groups) for width in widths])
         self.shrink = nn.CellList([Downsample(width) for width in widths[:-1]])
-        self.widen = nn.CellList(
-            [Conv2d(a, b, 1) for a, b in zip(widths[:-1], widths[1:], strict=True)]
-        )
+        self.widen = nn.CellList([Conv2d(a, b, 1) for a, b in pairwise(widths)])
         deepest = widths[-1] + noise_channels + GLOBAL_NOISE
         self.mix = nn.CellList(
             [
                 *(
                     Conv2d(coarse + fine + noise_channels, fine, 1)
-                    for fine, coarse in zip(widths[:-1], widths[1:], strict=True)
+                    for fine, coarse in pairwise(widths)
                 ),
                 Conv2d(deepest, widths[-1], 1),
             ]

@@ -102,5 +102,3 @@ class OnePassBatches:
             if (len(self._extrapolated) + 1) * found.nbytes <= CACHED_BYTES:
                 self._extrapolated[position] = found
         return found
-
-

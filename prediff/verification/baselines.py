@@ -2,7 +2,8 @@
 
 B case, M member, T frame, H height, W width. Values are VIL / 255, in [0, 1].
 
-Extrapolation and STEPS come from pysteps (optional: ``pip install pysteps``).
+STEPS comes from pysteps (optional: ``pip install pysteps``). How the motion and the settings of
+STEPS were chosen stands in docs/benchmarks/baselines.md.
 """
 
 from contextlib import redirect_stdout
@@ -13,9 +14,11 @@ import numpy as np
 
 from hpc.errors import UserError
 from hpc.randomness import keyed_generator
+from prediff.data.extrapolation import extrapolate
+from prediff.data.motion import motion_field
 
-RAIN_VIL = 16.0
-"""Below this value on the 0-255 scale a pixel is dry to the optical flow and to STEPS."""
+RAIN_VIL = 6.0
+"""Below this value on the 0-255 scale a pixel is dry to STEPS; more would delete the drizzle."""
 
 
 def persistence(*, context: np.ndarray, forecast_frames: int) -> np.ndarray:
@@ -67,51 +70,26 @@ def import_pysteps() -> ModuleType:
         # pysteps prints where its configuration lies.
         with redirect_stdout(StringIO()):
             import pysteps
-            import pysteps.extrapolation.semilagrangian
-            import pysteps.motion.vet
             import pysteps.nowcasts.steps
     except ImportError as error:
         raise UserError(
-            "the baselines 'extrapolation' and 'steps' need pysteps; install it with "
-            f"`pip install 'pysteps>=1.13'` or leave them out ({error})"
+            "the baseline 'steps' needs pysteps; install it with "
+            f"`pip install 'pysteps>=1.13'` or leave it out ({error})"
         ) from None
     return pysteps
 
 
-def motion_field(*, context: np.ndarray) -> np.ndarray:
-    """Return the motion ``[2, H, W]`` in pixels a frame: x, then y.
-
-    Variational echo tracking (Laroche & Zawadzki 1995) on the last 3 frames: on radar data of
-    128 x 128 its forecasts beat those of Lucas-Kanade, DARTS and Proesmans. A dry context has no
-    motion: zeros.
-    """
-    pysteps = import_pysteps()
-    vil = _rain(context[-3:])
-    if len(vil) < 2 or (vil.max(axis=(-2, -1)) < RAIN_VIL).any():
-        return np.zeros((2, *context.shape[-2:]))
-    sectors = [size for size in (32, 16, 4, 2) if size <= min(vil.shape[-2:]) // 2]
-    with redirect_stdout(StringIO()):
-        motion = pysteps.motion.vet.vet(vil, sectors=np.array([sectors] * 2), verbose=False)
-    return np.nan_to_num(np.asarray(motion))
-
-
 def extrapolation(*, context: np.ndarray, forecast_frames: int) -> np.ndarray:
-    """Return ``[B, 1, T, H, W]``: the last frame moved along the optical flow.
+    """Return ``[B, 1, T, H, W]``: the last frame moved along its motion.
 
-    Lagrangian persistence (Germann & Zawadzki 2002), semi-Lagrangian backward. What flows in from
-    outside the frame is unknown and taken as dry.
+    Lagrangian persistence, `prediff.data.extrapolation`. What flows in from outside the frame is
+    unknown and taken as dry.
     """
-    pysteps = import_pysteps()
-    context = np.asarray(context, np.float32)
-    out = np.empty((len(context), 1, forecast_frames, *context.shape[2:]), np.float32)
-    for row, frames in zip(out, context, strict=True):
-        row[0] = pysteps.extrapolation.semilagrangian.extrapolate(
-            np.nan_to_num(frames[-1].astype(np.float64)),
-            motion_field(context=frames),
-            forecast_frames,
-            outval=0.0,
-        )
-    return np.clip(out, 0.0, 1.0)
+    moved = [
+        extrapolate(context_THW=frames, forecast_frames=forecast_frames)
+        for frames in np.asarray(context, np.float32)
+    ]
+    return np.clip(np.stack(moved)[:, None], 0.0, 1.0)
 
 
 def steps(
@@ -145,7 +123,7 @@ def steps(
             row[:] = persistence(context=frames[None], forecast_frames=forecast_frames)[0]
             continue
         generator = keyed_generator(seed=seed, stream="steps", sample=int(case))
-        motion = motion_field(context=frames)
+        motion = motion_field(context_THW=frames).astype(np.float64)
         with redirect_stdout(StringIO()):
             forecast = pysteps.nowcasts.steps.forecast(
                 vil,

@@ -83,7 +83,7 @@ def test_climatology_draws_by_the_number_of_the_case_alone():
         climatology(cases=np.array([0]), **(options | {"members": 10}))
 
 
-def test_pysteps_baselines_say_what_to_install_when_it_is_absent(monkeypatch):
+def test_steps_says_what_to_install_when_pysteps_is_absent(monkeypatch):
     real = builtins.__import__
 
     def without_pysteps(name, *args, **kwargs):
@@ -93,7 +93,15 @@ def test_pysteps_baselines_say_what_to_install_when_it_is_absent(monkeypatch):
 
     monkeypatch.setattr(builtins, "__import__", without_pysteps)
     with pytest.raises(UserError, match="pip install 'pysteps"):
-        extrapolation(context=np.zeros((1, 4, 32, 32)), forecast_frames=2)
+        steps(
+            context=np.zeros((1, 4, 32, 32)),
+            cases=np.array([0]),
+            members=2,
+            forecast_frames=2,
+            cadence_minutes=5,
+            kilometres_per_pixel=1,
+            seed=0,
+        )
 
 
 def moving_storm():
