@@ -20,7 +20,7 @@ import psutil
 
 from hpc.cluster.file_barrier import FileBarrier
 from hpc.cluster.heartbeat import HangDetector, remove_heartbeats
-from hpc.cluster.mesh import discover
+from hpc.cluster.process_info import discover
 from hpc.cluster.rank_log import rank_log, read_process
 from hpc.cluster.stop import STOPPED_EXIT_CODE
 from hpc.errors import UserError

@@ -1,80 +1,14 @@
-"""Who is who: ranks as points of a data x pipeline mesh. Plain Python, no device.
+"""Ranks as points of a data x pipeline mesh. Plain Python, no device.
 
 Ranks of one pipeline are neighbours (rank = data_rank * pipeline + pipeline_rank), so that the
 stages of a pipeline share a node as long as a node has at least ``pipeline`` devices: their
 messages are on the critical path, gradient buckets are not.
 """
 
-import os
-import socket
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from hpc.errors import UserError
-
-
-@dataclass(frozen=True)
-class ProcessInfo:
-    """Where this process stands among the processes of the job."""
-
-    rank: int = 0
-    size: int = 1
-    local_rank: int = 0
-    launcher: str = "single"
-    """``msrun``, ``slurm``, ``mpi`` or ``single``. Only the first two can reduce gradients."""
-    host: str = field(default_factory=socket.gethostname)
-
-    @property
-    def has_collectives(self) -> bool:
-        """Whether MindSpore's communication can be started by this launcher."""
-        return self.launcher in ("msrun", "slurm")
-
-
-_LAUNCHERS = (
-    ("msrun", "RANK_ID", "RANK_SIZE", "DEVICE_ID"),
-    ("slurm", "SLURM_PROCID", "SLURM_NTASKS", "SLURM_LOCALID"),
-    ("mpi", "PMI_RANK", "PMI_SIZE", "MPI_LOCALRANKID"),
-    ("mpi", "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_LOCAL_RANK"),
-)
-
-
-def discover(environ: Mapping[str, str] | None = None) -> ProcessInfo:
-    """Return this process's place, read from the environment that its launcher made.
-
-    msrun's variables and Slurm's count only with ``MS_ROLE``: without it they are left over from a
-    shell or a batch script around a plain single process.
-
-    Raises:
-        UserError: a rank outside of its job's size, or a variable that is not a number.
-    """
-    environ = os.environ if environ is None else environ
-    for launcher, rank_name, size_name, local_name in _LAUNCHERS:
-        if launcher != "mpi" and "MS_ROLE" not in environ:
-            continue
-        size_name = (
-            "MS_WORKER_NUM" if launcher == "msrun" and "RANK_SIZE" not in environ else size_name
-        )
-        if rank_name not in environ or size_name not in environ:
-            continue
-        rank, size = _number(environ, rank_name), _number(environ, size_name)
-        if not 0 <= rank < size:
-            raise UserError(
-                f"{rank_name}={rank} is outside of {size_name}={size}: "
-                "start the job with msrun or srun, which set both"
-            )
-        local = _number(environ, local_name) if local_name in environ else rank
-        return ProcessInfo(rank=rank, size=size, local_rank=local, launcher=launcher)
-    return ProcessInfo()
-
-
-def _number(environ: Mapping[str, str], name: str) -> int:
-    try:
-        return int(environ[name])
-    except ValueError:
-        raise UserError(
-            f"environment variable {name}={environ[name]!r} is not a number: unset it or start "
-            "the job with msrun"
-        ) from None
 
 
 @dataclass(frozen=True)

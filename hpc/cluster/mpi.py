@@ -5,24 +5,16 @@ barrier at the end. Work is divided by rule (`rank::size`) and progress travels 
 that cannot talk to each other (Slurm without an MPI plugin, msrun) build as well.
 """
 
-import os
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Protocol
 
+from hpc.cluster.process_info import discover
 from hpc.errors import UserError
 
-# What launchers of MPI processes set: (rank, number of ranks).
-_MPI_LAUNCHERS = (
-    ("PMI_RANK", "PMI_SIZE"),
-    ("PMIX_RANK", "PMIX_SIZE"),
-    ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"),
-    ("MV2_COMM_WORLD_RANK", "MV2_COMM_WORLD_SIZE"),
-)
-_SLURM = ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS")
 _POLL = 0.2  # seconds; MPI's own waiting would take a whole core from ranks that still compute
 
 
@@ -101,7 +93,7 @@ def started_ranks(*, rank: int | None = None, size: int | None = None) -> Iterat
     if rank is not None and size is not None:
         yield SeparateRanks(rank=rank, size=size)
         return
-    ranks = _ranks_of_launcher(os.environ)
+    ranks = _ranks_of_launcher()
     if not isinstance(ranks, MpiRanks) or ranks.size == 1:
         yield ranks
         return
@@ -132,19 +124,14 @@ def _say_why(error: BaseException, rank: int) -> int:
     return code
 
 
-def _ranks_of_launcher(environment: Mapping[str, str]) -> Ranks:
-    for rank_key, size_key in _MPI_LAUNCHERS:
-        if rank_key not in environment:
-            continue
+def _ranks_of_launcher() -> Ranks:
+    place = discover()
+    if place.launcher == "mpi":
         communicator = _world_communicator()
-        # PMIx names no size. A library of another MPI than the launcher's finds one rank only.
-        size = int(environment.get(size_key) or environment.get(_SLURM[1]) or 1)
-        if communicator is not None and communicator.Get_size() >= size:
+        # A library of another MPI than the launcher's finds one rank only.
+        if communicator is not None and communicator.Get_size() >= place.size:
             return MpiRanks(communicator)
-        return SeparateRanks(rank=int(environment[rank_key]), size=size)
-    if all(key in environment for key in _SLURM):
-        return SeparateRanks(rank=int(environment[_SLURM[0]]), size=int(environment[_SLURM[1]]))
-    return SeparateRanks()
+    return SeparateRanks(rank=place.rank, size=place.size)
 
 
 def _world_communicator() -> Any | None:

@@ -14,7 +14,8 @@ from mindspore import communication
 
 from hpc.cluster.file_barrier import FileBarrier
 from hpc.cluster.launcher import barrier_of_job
-from hpc.cluster.mesh import Mesh, ProcessInfo, discover
+from hpc.cluster.mesh import Mesh
+from hpc.cluster.process_info import ProcessInfo, discover, is_scheduler
 from hpc.environment import has_npu
 from hpc.errors import UserError
 
@@ -187,7 +188,7 @@ def start_runtime(*, device: str = "auto") -> Runtime:
         raise UserError("no NPU on this host (/dev/davinci*): use device cpu or auto")
     target = "Ascend" if device != "cpu" and has_npu() else "CPU"
     place = discover()
-    if os.environ.get("MS_ROLE") == "MS_SCHED":
+    if is_scheduler():
         ms.set_device("CPU")
         communication.init()
         sys.exit(0)

@@ -8,8 +8,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from hpc.cluster.mesh import discover
 from hpc.cluster.mpi import started_ranks
+from hpc.cluster.process_info import discover
 from hpc.errors import UserError
 from prediff.commands.options import ConfigOption, DataOption, NameOption, SetOption
 from prediff.latents.layout import list_groups

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from hpc.cluster.launcher import BAD_INPUT, launch, log_folder
-from hpc.cluster.mesh import discover
+from hpc.cluster.process_info import discover
 from hpc.cluster.rank_log import redirect_to_rank_log
 from hpc.errors import UserError
 from prediff.commands.options import ConfigOption, DataOption, NameOption, SetOption
-from prediff.commands.run import open_command, refuse_mpi, work
+from prediff.commands.run import open_command, refuse_strangers, work
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -92,7 +92,7 @@ def forecast(
         overrides=texts,
         out=out,
     )
-    refuse_mpi(discover(), instead="prediff forecast")
+    refuse_strangers(discover(), instead="prediff forecast")
     if workers > 1 and "MS_ROLE" not in os.environ:
         request.launch(workers=workers)
     else:

@@ -7,10 +7,11 @@ from typing import Annotated
 import typer
 
 from hpc.cluster.launcher import launch
-from hpc.cluster.mesh import discover
+from hpc.cluster.process_info import discover
 from hpc.cluster.rank_log import redirect_to_rank_log
 from hpc.errors import UserError
 from prediff.commands.options import ConfigOption, SetOption
+from prediff.commands.run import refuse_strangers
 
 STAGES = ("autoencoder", "diffusion", "alignment")
 
@@ -38,6 +39,7 @@ def profile(
     from prediff.config import load_config
     from prediff.run_folder import RUNS, RunFolder
 
+    refuse_strangers(discover(), instead="prediff profile")
     if stage not in STAGES:
         raise UserError(f"--stage {stage!r} is unknown: choose {', '.join(STAGES)}")
     folder = None if run is None else RunFolder(RUNS / run)

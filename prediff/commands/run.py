@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from hpc.cluster.launcher import launch
-from hpc.cluster.mesh import ProcessInfo, discover
+from hpc.cluster.launcher import BAD_INPUT, launch
+from hpc.cluster.process_info import ProcessInfo, discover
 from hpc.cluster.rank_log import redirect_to_rank_log
 from hpc.errors import UserError
 from prediff.commands.options import (
@@ -164,7 +164,7 @@ def open_command(
 
         check_start(folder, config, ranks=ranks or place.size, trains=trains)
 
-    refuse_mpi(place, instead="prediff launch")
+    refuse_strangers(place, instead="prediff launch")
     folder, resolved = open_run(
         name=name,
         config=config,
@@ -179,13 +179,26 @@ def open_command(
     return folder, resolved
 
 
-def refuse_mpi(place: ProcessInfo, *, instead: str) -> None:
-    """Raise UserError in a process of several that mpirun started; name the command to use."""
-    if place.launcher == "mpi" and place.size > 1:
-        raise UserError(
-            "mpirun starts only `prediff cache latents` in several processes: "
-            f"use `{instead} --workers {place.size}`"
-        )
+def refuse_strangers(place: ProcessInfo, *, instead: str) -> None:
+    """Refuse processes that mpirun or srun started side by side: each would do the whole run.
+
+    Args:
+        place: of this process.
+        instead: the command that starts ranks itself.
+
+    Raises:
+        UserError: in the first process; the others end with the same code and say nothing.
+    """
+    if place.has_collectives or place.size == 1:
+        return
+    if place.rank:
+        raise typer.Exit(BAD_INPUT)
+    starter = "srun" if place.launcher == "slurm" else "mpirun (or srun with MPI)"
+    raise UserError(
+        f"{starter} started {place.size} processes, and each would do the whole run: use "
+        f"`sbatch launch/cluster.slurm`, or `{instead} --workers {place.size}` on one host; only "
+        "`prediff cache latents` is started so"
+    )
 
 
 def work(

@@ -6,8 +6,10 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from hpc.cluster.process_info import discover
 from hpc.environment import NPU_DEVICES
 from prediff.commands.options import ConfigOption, DataOption, NameOption, SetOption
+from prediff.commands.run import refuse_strangers
 from prediff.run_folder import open_run
 
 
@@ -28,6 +30,7 @@ def run_slurm_job(
     from hpc.cluster.slurm import allocation, run_on_nodes
     from prediff.stages import check_start, first_unfinished, print_results
 
+    refuse_strangers(discover(), instead="prediff launch")
     where = allocation()
     workers = workers or len(list(NPU_DEVICES.glob("davinci[0-9]*"))) or 1
     folder, resolved = open_run(

@@ -2,56 +2,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hpc.cluster.mesh import Mesh, ProcessInfo, discover, make_mesh
+from hpc.cluster.mesh import Mesh, make_mesh
 from hpc.errors import UserError
-
-
-def test_a_plain_process_is_rank_0_of_1():
-    place = discover({})
-    assert (place.rank, place.size, place.launcher) == (0, 1, "single")
-
-
-@pytest.mark.parametrize(
-    ("environ", "expected"),
-    [
-        ({"MS_ROLE": "MS_WORKER", "RANK_ID": "3", "RANK_SIZE": "8"}, (3, 8, 3, "msrun")),
-        (
-            {"MS_ROLE": "MS_WORKER", "RANK_ID": "9", "MS_WORKER_NUM": "16", "DEVICE_ID": "1"},
-            (9, 16, 1, "msrun"),
-        ),
-        (
-            {
-                "MS_ROLE": "MS_WORKER",
-                "SLURM_PROCID": "5",
-                "SLURM_NTASKS": "6",
-                "SLURM_LOCALID": "1",
-            },
-            (5, 6, 1, "slurm"),
-        ),
-        ({"PMI_RANK": "1", "PMI_SIZE": "4"}, (1, 4, 1, "mpi")),
-        ({"OMPI_COMM_WORLD_RANK": "2", "OMPI_COMM_WORLD_SIZE": "4"}, (2, 4, 2, "mpi")),
-    ],
-)
-def test_each_launcher_is_recognised(environ, expected):
-    place = discover(environ)
-    assert (place.rank, place.size, place.local_rank, place.launcher) == expected
-
-
-def test_variables_left_over_by_a_batch_script_do_not_make_a_rank():
-    environ = {"SLURM_PROCID": "0", "SLURM_NTASKS": "16", "RANK_ID": "2", "RANK_SIZE": "4"}
-    assert discover(environ).size == 1
-
-
-def test_only_mindspore_launchers_have_collectives():
-    assert ProcessInfo(launcher="msrun").has_collectives
-    assert not ProcessInfo(launcher="mpi").has_collectives
-    assert not ProcessInfo().has_collectives
-
-
-@pytest.mark.parametrize(("rank", "size"), [("4", "4"), ("-1", "4"), ("x", "4")])
-def test_a_rank_outside_of_its_job_is_refused(rank, size):
-    with pytest.raises(UserError, match="RANK_ID"):
-        discover({"MS_ROLE": "MS_WORKER", "RANK_ID": rank, "RANK_SIZE": size})
 
 
 @given(data=st.integers(1, 9), pipeline=st.integers(1, 9))

@@ -4,14 +4,14 @@ import pytest
 
 from hpc.cluster import mpi
 from hpc.cluster.mpi import SeparateRanks, started_ranks
+from hpc.cluster.process_info import ROLE, VARIABLES
 from hpc.errors import UserError
 
 
 @pytest.fixture(autouse=True)
 def no_launcher(monkeypatch):
-    for keys in (*mpi._MPI_LAUNCHERS, mpi._SLURM):
-        for key in keys:
-            monkeypatch.delenv(key, raising=False)
+    for key in (*VARIABLES, ROLE):
+        monkeypatch.delenv(key, raising=False)
 
 
 def test_without_a_launcher_there_is_one_rank():

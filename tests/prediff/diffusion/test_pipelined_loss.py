@@ -4,7 +4,8 @@ import mindspore as ms
 import numpy as np
 import pytest
 
-from hpc.cluster.mesh import Mesh, ProcessInfo
+from hpc.cluster.mesh import Mesh
+from hpc.cluster.process_info import ProcessInfo
 from hpc.cluster.runtime import Runtime
 from hpc.errors import UserError
 from hpc.pipeline.folded import FoldedEngine

@@ -8,7 +8,7 @@ import pytest
 from mindspore import ops
 from small_stage import profile_small, report_of, small_batch, small_step
 
-from hpc.cluster.mesh import ProcessInfo
+from hpc.cluster.process_info import ProcessInfo
 from hpc.cluster.runtime import Runtime
 from hpc.errors import UserError
 from prediff.profiler.record import PARTS, StepTimes, read_report, write_report

@@ -26,7 +26,8 @@ import mindspore as ms  # noqa: E402
 from mindspore._c_expression import MSContext, ms_ctx_param  # noqa: E402
 from test_pipelined_loss import batch, make_loss  # noqa: E402
 
-from hpc.cluster.mesh import Mesh, ProcessInfo  # noqa: E402
+from hpc.cluster.mesh import Mesh  # noqa: E402
+from hpc.cluster.process_info import ProcessInfo  # noqa: E402
 from hpc.cluster.runtime import Runtime  # noqa: E402
 from hpc.ops.native.library import build_library  # noqa: E402
 from hpc.pipeline.mindspore import MindSporeEngine  # noqa: E402
@@ -71,7 +72,7 @@ def make_engine() -> MindSporeEngine:
     engine = MindSporeEngine(
         chunks_in_a_row(loss, stages=STAGES, costs=[3.0, 1.0, 1.0, 1.0]),
         runtime=Runtime(
-            place=ProcessInfo(rank=RANK, size=STAGES, launcher="msrun"),
+            place=ProcessInfo(rank=RANK, size=STAGES, launcher="msrun", has_collectives=True),
             device="Ascend",
             world_group="hccl_world_group",
         ),

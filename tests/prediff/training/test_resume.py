@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from hpc.checkpoint.format import write_checkpoint
-from hpc.cluster.mesh import Mesh, ProcessInfo
+from hpc.cluster.mesh import Mesh
+from hpc.cluster.process_info import ProcessInfo
 from hpc.cluster.runtime import Runtime
 from hpc.data.order import SampleOrder
 from hpc.errors import UserError
