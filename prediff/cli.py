@@ -10,7 +10,7 @@ import typer
 
 from hpc.cluster.launcher import record_exit_code
 from hpc.cluster.stop import STOPPED_EXIT_CODE
-from hpc.errors import UserError
+from hpc.errors import UserError, one_line
 from prediff.commands import run
 from prediff.commands.cache import cache_app
 from prediff.commands.convert import convert_app
@@ -77,7 +77,7 @@ def _run() -> int:
     except SystemExit as done:
         return done.code if isinstance(done.code, int) else BAD_INPUT
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {one_line(error)}", file=sys.stderr)
         return _bad_input(error.__cause__)
     except Stopped as stopped:
         print(f"{stopped}; the same command continues", file=sys.stderr)

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hpc.errors import UserError
-from prediff.config import Config, differing_keys, load_config, save_config
+from prediff.config import Config, differing_keys, load_config, save_config, setting
+from prediff.names import is_name, join_inside
 
 RUNS = Path("runs")
 TRAININGS = ("autoencoder", "diffusion", "alignment")
@@ -82,17 +83,36 @@ class RunFolder:
         return self.path / stage / "checkpoints"
 
 
+def existing_run(name: str, *, what: str) -> RunFolder:
+    """Return the run that is named, without making anything.
+
+    Args:
+        what: gave the name, such as ``--name``.
+
+    Raises:
+        UserError: the name is no folder name, or there is no such run.
+    """
+    folder = RunFolder(join_inside(RUNS, name, what=what))
+    if not folder.config.is_file():
+        raise UserError(f"no run {name} in {RUNS}/: `prediff run --name {name}` makes it")
+    return folder
+
+
 def find_run(run: str | Path) -> RunFolder:
     """Return the folder of a run that is named by path, or by its name below ``runs/``.
 
     Raises:
         UserError: there is none.
     """
-    for path in (Path(run), RUNS / run):
+    places = [Path(run)]
+    if is_name(str(run)):
+        places.append(RUNS / run)
+    for path in places:
         if (path / "config.yaml").is_file():
             return RunFolder(path.resolve())
     raise UserError(
-        f"no run at {run} or {RUNS / run}: a run's folder holds config.yaml and checkpoints"
+        f"no run at {' or '.join(map(str, places))}: a run's folder holds config.yaml and "
+        "checkpoints"
     )
 
 
@@ -122,12 +142,10 @@ def open_run(
         UserError: the name is no folder name, a setting is wrong, or the run was made with another
             configuration and would not continue with this one; or of `check`.
     """
-    if not name or "/" in name or name.startswith("."):
-        raise UserError(f"--name {name!r} is no name for a folder below runs/")
-    folder = RunFolder(RUNS / name, resume=resume)
+    folder = RunFolder(join_inside(RUNS, name, what="--name"), resume=resume)
     texts = list(overrides)
     if data is not None:
-        texts.append(f"data.root={data.resolve()}")
+        texts.append(setting("data.root", str(data.resolve())))
     saved = folder.config if folder.config.exists() else None
     resolved = load_config(config or saved, texts)
     if saved is not None:

@@ -15,7 +15,7 @@ from prediff.commands.options import ConfigOption, DataOption, NameOption, SetOp
 from prediff.latents.layout import list_groups
 from prediff.latents.verify import describe_group, drop_damaged, verify_group
 from prediff.latents.writer import BuildProgress
-from prediff.run_folder import RUNS, RunFolder, open_run
+from prediff.run_folder import existing_run, open_run
 
 cache_app = typer.Typer(help="The latent store.", no_args_is_help=True)
 DAMAGED = 1
@@ -120,7 +120,7 @@ def verify(
 
 
 def _groups(name: str) -> list[Path]:
-    store = RunFolder(RUNS / name).latents
+    store = existing_run(name, what="--name").latents
     groups = list_groups(store)
     if not groups:
         raise UserError(f"{store} holds no latents: run `prediff cache latents --name {name}`")

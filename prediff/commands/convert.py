@@ -75,14 +75,10 @@ def config(
     Example: prediff convert config diffusion.yaml --out configs/mine.yaml
     """
     from prediff.config import load_config
+    from prediff.config.bounded_yaml import load_yaml
     from prediff.convert.mindearth_config import translate
 
-    try:
-        settings = yaml.safe_load(file.read_text())
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{file}: cannot be read ({error})") from None
-    except yaml.YAMLError as error:
-        raise UserError(f"{file} is not YAML: {' '.join(str(error).split())}") from None
+    settings, _ = load_yaml(file)
     try:
         values, dropped = translate(settings)
     except UserError as error:

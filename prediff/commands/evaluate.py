@@ -8,6 +8,7 @@ from rich.console import Console
 
 from prediff.commands.options import ConfigOption, DataOption, NameOption, SetOption
 from prediff.commands.run import open_command, show_results, work
+from prediff.config import setting
 
 
 def evaluate(
@@ -35,9 +36,9 @@ def evaluate(
     """
     texts = list(set_ or ())
     if protocol is not None:
-        texts.append(f"evaluate.protocol={protocol}")
+        texts.append(setting("evaluate.protocol", protocol))
     if baseline:
-        texts.append(f"evaluate.baselines=[{', '.join(baseline)}]")
+        texts.append(setting("evaluate.baselines", baseline))
     folder, resolved = open_command(config, data, name, texts)
     work(folder, resolved, names={"evaluation"}, max_time=None)
     show_results(folder)

@@ -16,6 +16,7 @@ from hpc.cluster.rank_log import redirect_to_rank_log
 from hpc.errors import UserError
 from prediff.commands.options import ConfigOption, DataOption, NameOption, SetOption
 from prediff.commands.run import open_command, refuse_strangers, work
+from prediff.config import setting
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -65,7 +66,9 @@ def forecast(
     """
     texts = list(set_ or ())
     given = {"ensemble_members": members, "solver": solver, "steps": steps}
-    texts += [f"forecast.{key}={value}" for key, value in given.items() if value is not None]
+    texts += [
+        setting(f"forecast.{key}", value) for key, value in given.items() if value is not None
+    ]
     if input_ is None and latest is None:
         own = {"--checkpoint": checkpoint, "--event": event, "--at": at, "--out": out}
         alone = [option for option, value in own.items() if value is not None]

@@ -37,16 +37,17 @@ def profile(
     Example: prediff profile --stage diffusion --name first --set train_diffusion.global_batch=4
     """
     from prediff.config import load_config
+    from prediff.names import join_inside
     from prediff.run_folder import RUNS, RunFolder
 
     refuse_strangers(discover(), instead="prediff profile")
     if stage not in STAGES:
         raise UserError(f"--stage {stage!r} is unknown: choose {', '.join(STAGES)}")
-    folder = None if run is None else RunFolder(RUNS / run)
+    folder = None if run is None else RunFolder(join_inside(RUNS, run, what="--run"))
     if folder is not None and not folder.config.exists():
         raise UserError(f"no run {run} in {RUNS}/: leave --run out to profile made-up inputs")
     resolved = load_config(config or (None if folder is None else folder.config), set_ or ())
-    target = Path("reports") / (name or run or stage)
+    target = join_inside(Path("reports"), name or run or stage, what="--name")
     if workers > 1 and "MS_ROLE" not in os.environ:
         options = [
             *(["--config", str(config)] if config else []),

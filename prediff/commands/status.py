@@ -6,8 +6,6 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from hpc.errors import UserError
-
 
 def status(
     name: Annotated[str, typer.Argument(metavar="RUN", help="the run in runs/RUN")] = "tiny",
@@ -17,12 +15,10 @@ def status(
     Example: prediff status first
     """
     from prediff.config import load_config
-    from prediff.run_folder import RUNS, RunFolder
+    from prediff.run_folder import existing_run
     from prediff.status import next_command, run_status
 
-    folder = RunFolder(RUNS / name)
-    if not folder.config.exists():
-        raise UserError(f"no run {name} in {RUNS}/: `prediff run --name {name}` makes it")
+    folder = existing_run(name, what="RUN")
     stages = run_status(folder, load_config(folder.config))
     table = Table("stage", "", "progress", "best score", "speed", "newest checkpoint")
     for stage in stages:

@@ -1,6 +1,7 @@
 """Reading, overriding and writing configurations, with errors that point at the line."""
 
 import difflib
+import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,9 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from hpc.durable_files import write_durably
 from hpc.errors import UserError
+from prediff.config.bounded_yaml import load_yaml, parse_yaml
 from prediff.config.schema import Config
 
 
@@ -37,12 +40,15 @@ def load_config(path: str | Path | None = None, overrides: Iterable[str] = ()) -
         raise UserError(_explain(error, source, lines)) from None
 
 
+def setting(key: str, value: str | float | Sequence[str]) -> str:
+    """Return the ``section.key=value`` text that `load_config` reads back to just this value."""
+    return f"{key}={json.dumps(value, ensure_ascii=False)}"
+
+
 def save_config(config: Config, path: Path) -> None:
     """Write the resolved configuration as YAML that `load_config` reads back to the same value."""
     text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, default_flow_style=None)
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(text)
-    partial.replace(path)
+    write_durably(path, text.encode())
 
 
 def differing_keys(old: Config, new: Config, sections: Sequence[str]) -> list[str]:
@@ -63,17 +69,9 @@ def _collect_differences(name: str, old: Any, new: Any, found: list[str]) -> Non
 
 
 def _read_yaml(path: Path) -> tuple[dict[str, Any], dict[tuple[str, ...], int]]:
-    try:
-        text = path.read_text()
-    except FileNotFoundError:
-        raise UserError(f"no configuration at {path}; see configs/ for examples") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"cannot read configuration {path}: {error}") from None
-    try:
-        tree = yaml.compose(text, Loader=yaml.SafeLoader)
-        values = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise UserError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
+    if not path.exists():
+        raise UserError(f"no configuration at {path}; see configs/ for examples")
+    values, tree = load_yaml(path)
     if values is None:
         return {}, {}
     if not isinstance(values, dict):
@@ -98,10 +96,7 @@ def _override(values: dict[str, Any], text: str) -> tuple[str, ...]:
     name, equals, value = text.partition("=")
     if not equals or not name:
         raise UserError(f"--set {text}: expected section.key=value")
-    try:
-        parsed = yaml.safe_load(value)
-    except yaml.YAMLError:
-        raise UserError(f"--set {text}: the value is not YAML") from None
+    parsed, _ = parse_yaml(value, place=f"--set {text}: the value")
     *parents, last = name.split(".")
     for parent in parents:
         inner = values.setdefault(parent, {})

@@ -13,6 +13,7 @@ from datetime import datetime
 from pathlib import Path
 
 from hpc.errors import UserError
+from prediff.names import RULE, is_name
 
 CATALOG_NAME = "CATALOG.csv"
 COLUMNS = (
@@ -127,7 +128,7 @@ def _parse_row(row: dict[str, str], place: str) -> CatalogRow:
             ) from None
 
     event = Event(
-        id=row["id"],
+        id=parse("id", _event_name, RULE),
         file=parse("file_name", _relative_file, "a path inside the data folder"),
         index=parse("file_index", int, "a whole number"),
         time=parse("time_utc", datetime.fromisoformat, "a time such as 2019-06-01 00:00:00"),
@@ -140,9 +141,16 @@ def _parse_row(row: dict[str, str], place: str) -> CatalogRow:
     )
 
 
+def _event_name(text: str) -> str:
+    """Events name forecasts, pictures and lines of tables."""
+    if not is_name(text):
+        raise ValueError(text)
+    return text
+
+
 def _relative_file(name: str) -> str:
     path = Path(name)
-    if not name or path.is_absolute() or ".." in path.parts:
+    if not name.isprintable() or not name or path.is_absolute() or ".." in path.parts:
         raise ValueError(name)
     return name
 

@@ -11,7 +11,7 @@ import xarray as xr
 from hpc.checkpoint.format import read_state
 from hpc.cluster.runtime import ALONE, Runtime, start_runtime
 from hpc.errors import UserError
-from prediff.config import Config, load_config
+from prediff.config import Config, load_config, setting
 from prediff.data.open_data import open_split
 from prediff.forecasting.context import check_cadence, check_valid, choose_context, fit_to_size
 from prediff.forecasting.ensemble import EnsembleForecaster
@@ -57,7 +57,9 @@ class Forecaster:
     ) -> None:
         self.folder = find_run(run)
         given = {"ensemble_members": members, "solver": solver, "steps": steps}
-        texts = [f"forecast.{key}={value}" for key, value in given.items() if value is not None]
+        texts = [
+            setting(f"forecast.{key}", value) for key, value in given.items() if value is not None
+        ]
         self.config = load_config(self.folder.config, [*texts, *overrides])
         if self.config.forecast.guidance.source == "oracle":
             raise UserError(

@@ -7,6 +7,7 @@ from io import BytesIO
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from PIL import Image
 
 
@@ -33,7 +34,21 @@ class Drawing:
 
 
 def draw(figure: Figure) -> Drawing:
-    """Return the drawn figure."""
+    """Return the drawn figure; ``$`` in its texts is a dollar sign, not the begin of a formula.
+
+    Only the numbers along logarithmic axes, which matplotlib writes itself, are formulas.
+    """
+    powers = {
+        label
+        for axes in figure.axes
+        for axis in (axes.xaxis, axes.yaxis)
+        if axis.get_scale() != "linear"
+        for label in axis.findobj(Text)
+        if label is not axis.label
+    }
+    for text in figure.findobj(Text):
+        assert isinstance(text, Text)
+        text.set_parse_math(text in powers)
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     return Drawing(np.asarray(canvas.buffer_rgba())[..., :3].copy())

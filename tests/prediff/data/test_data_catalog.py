@@ -83,3 +83,13 @@ def test_a_broken_catalog_is_one_clear_line(tmp_path, case):
         read_vil_rows(root)
     assert str(tmp_path) in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["", "../../x", "/tmp/x", "a\nb", "\x1b[2Jx", "-x", "a b", "R$x$"])
+def test_an_id_that_could_not_name_a_file_is_refused_with_its_line(tmp_path, name):
+    root = copy_mini(tmp_path)
+    rows = read_catalog(root)
+    rows[0] |= {"id": name, "img_type": "vil"}
+    write_catalog(root, rows)
+    with pytest.raises(UserError, match=r"CATALOG\.csv, line \d+: id is .*mend the catalog"):
+        read_vil_rows(root)

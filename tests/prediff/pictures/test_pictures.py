@@ -22,6 +22,7 @@ from prediff.pictures import (
     radar_rgb,
 )
 from prediff.pictures.colours import MISSING_COLOUR, RADAR_COLOURS, VIL_LEVELS, radar_colour_map
+from prediff.pictures.figures import draw, new_figure
 from prediff.verification import Scoreboard
 
 DATA = Path(__file__).parents[2] / "data" / "verification"
@@ -211,3 +212,16 @@ def test_a_missing_pixel_has_no_probability_and_stands_in_the_legend(case):
     shares = [axis for axis in panel.axes if axis.get_ylabel().startswith("model\nP")]
     assert np.ma.getmaskarray(shares[0].get_images()[0].get_array())[-1].all()
     assert [text.get_text() for text in panel.legends[0].get_texts()] == ["missing"]
+
+
+@pytest.mark.parametrize("title", [r"R$\evil$1", "$", "$$", r"$\frac{1}{2}$", "a_b^c"])
+def test_a_name_with_dollar_signs_is_drawn_as_it_stands(title):
+    figure = new_figure(width=3, height=2)
+    axes = figure.subplots()
+    axes.set_title(title)
+    axes.plot([1, 10, 100], [1, 2, 3], label=title)
+    axes.legend()
+    axes.set_xscale("log")
+    draw(figure)
+    assert not axes.title.get_parse_math()
+    assert any(label.get_parse_math() for label in axes.get_xticklabels())
