@@ -5,6 +5,16 @@ import pytest
 from small_job import msrun_8p
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _graphs_of_all_tests(tmp_path_factory, worker_id):
+    """Jobs of all tests keep their compiled graphs in one folder: most of them are alike."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base if worker_id == "master" else base.parent) / "graphs"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PREDIFF_GRAPHS", str(folder))
+        yield
+
+
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory) -> tuple[Path, subprocess.CompletedProcess]:
     """A folder with the finished run `first`, and what the command said."""
