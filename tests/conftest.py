@@ -9,6 +9,7 @@ import os
 import sys
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -20,6 +21,28 @@ import hpc  # noqa: F401  (prepares the environment before anything imports Mind
 MODE = pytest.StashKey[int]()
 LAST_FILE = pytest.StashKey[Path]()
 DEFAULT_MODE = 1  # MindSpore's PYNATIVE_MODE, its own default
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--fuzz-examples",
+        type=int,
+        default=100,
+        help="examples of each property test; 10000 for a night",
+    )
+
+
+def pytest_configure(config):
+    hypothesis.settings.register_profile(
+        "prediff",
+        max_examples=config.getoption("--fuzz-examples"),
+        deadline=None,
+        suppress_health_check=[
+            hypothesis.HealthCheck.function_scoped_fixture,
+            hypothesis.HealthCheck.too_slow,
+        ],
+    )
+    hypothesis.settings.load_profile("prediff")
 
 
 def pytest_collectstart(collector):

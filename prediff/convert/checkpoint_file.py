@@ -2,16 +2,21 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import save_file
 
 from hpc.errors import UserError
-from prediff.convert.mindspore_reader import read_mindspore
+from prediff.convert.inert_pickle import TensorEntry
+from prediff.convert.mindspore_reader import mindspore_entries
 from prediff.convert.networks import Network, Weights, network_entries
-from prediff.convert.torch_reader import TensorEntry, TorchFile
+from prediff.convert.safetensors_reader import safetensors_entries
+from prediff.convert.stored_array import check_name, read_arrays
+from prediff.convert.torch_reader import TorchFile
+
+T = TypeVar("T")
 
 
 def read_checkpoint(
@@ -35,7 +40,7 @@ def read_checkpoint(
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from None
     if head[8:9] == b"{":
-        return _at(path, _read_safetensors(path), network, weights)
+        return read_arrays(path, _at(path, safetensors_entries(path), network, weights))
     if head.startswith(b"PK"):
         return _read_torch(path, network, weights)
     if head[:1] == b"\x80":
@@ -43,7 +48,7 @@ def read_checkpoint(
             f"{path}: PyTorch's old format (before 1.6) or a bare pickle, which is not read; "
             "save it again with a current PyTorch"
         )
-    return _at(path, read_mindspore(path), network, weights)
+    return read_arrays(path, _at(path, mindspore_entries(path), network, weights))
 
 
 def write_checkpoint(path: Path, state: Mapping[str, np.ndarray]) -> None:
@@ -73,26 +78,20 @@ def _read_torch(path: Path, network: Network | None, weights: Weights) -> dict[s
             content = content["state_dict"]
         if not isinstance(content, dict):
             raise UserError(f"{path}: holds a {type(content).__name__}, not a state dict")
-        tensors: dict[str, Any] = {
+        tensors: dict[str, TensorEntry] = {
             name: entry
             for name, entry in content.items()
             if isinstance(name, str) and isinstance(entry, TensorEntry)
         }
-        chosen = _at(path, tensors, network, weights)
-        return {name: file.array(entry) for name, entry in chosen.items()}
-
-
-def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
-    try:
-        return load_file(path)
-    except (SafetensorError, OSError, TypeError, KeyError) as error:
-        raise UserError(f"{path}: not a whole safetensors file ({error})") from None
+        return file.arrays(_at(path, tensors, network, weights))
 
 
 def _at(
-    path: Path, entries: Mapping[str, Any], network: Network | None, weights: Weights
-) -> dict[str, Any]:
+    path: Path, entries: Mapping[str, T], network: Network | None, weights: Weights
+) -> dict[str, T]:
     try:
+        for name in entries:
+            check_name(name)
         return network_entries(entries, network=network, weights=weights)
     except UserError as error:
         raise UserError(f"{path}: {error}") from None

@@ -1,139 +1,26 @@
 """Tensors of a PyTorch ``.pt``/``.ckpt`` file, read without PyTorch and without running its pickle.
 
 The file is a zip: ``NAME/data.pkl`` holds the structure, ``NAME/data/KEY`` the bytes of each
-storage. The pickle may name only the few globals below, each replaced by an inert object of ours;
-any other name, and so any code, is refused before something is called.
+storage.
 """
 
-import pickle
+import struct
 import zipfile
-from collections import OrderedDict
-from collections.abc import Callable
-from dataclasses import dataclass
-from io import BytesIO
-from math import prod
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 
 from hpc.errors import UserError
+from prediff.convert.inert_pickle import TensorEntry, load_inert, view_of
+from prediff.convert.stored_array import BFLOAT16, MOST_ARRAYS, check_total, widened
 
-_DTYPES: dict[str, np.dtype[Any]] = {
-    "DoubleStorage": np.dtype("<f8"),
-    "FloatStorage": np.dtype("<f4"),
-    "HalfStorage": np.dtype("<f2"),
-    "BFloat16Storage": np.dtype("<u2"),  # widened to float32 on reading
-    "LongStorage": np.dtype("<i8"),
-    "IntStorage": np.dtype("<i4"),
-    "ShortStorage": np.dtype("<i2"),
-    "CharStorage": np.dtype("i1"),
-    "ByteStorage": np.dtype("u1"),
-    "BoolStorage": np.dtype("?"),
-}
-# Lightning keeps the run's settings beside the weights as these containers; they are skipped.
-_SETTINGS_MODULES = ("omegaconf.", "typing")
-_SETTINGS_CLASSES = {"AttributeDict", "defaultdict"}
-_BUILTIN_TYPES = {"dict", "list", "int", "long", "str", "float", "bool", "tuple"}
-
-
-@dataclass(frozen=True)
-class _Storage:
-    type_name: str
-    key: str
-    length: int
-
-
-@dataclass(frozen=True)
-class TensorEntry:
-    """Where one tensor lies in the file; ``TorchFile.array`` reads it."""
-
-    storage: _Storage
-    offset: int
-    shape: tuple[int, ...]
-    strides: tuple[int, ...]
-
-
-class _Inert:
-    """Stands for an allowed global. Its state cannot be set by the pickle."""
-
-    __slots__ = ("_function",)
-    _function: Callable[..., Any]
-
-    def __init__(self, function: Callable[..., Any]) -> None:
-        object.__setattr__(self, "_function", function)
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return self._function(*args, **kwargs)
-
-    def __setattr__(self, name: str, value: Any) -> NoReturn:
-        raise UserError("the pickle tries to change what it may only name")
-
-    def __setstate__(self, state: Any) -> NoReturn:
-        raise UserError("the pickle tries to change what it may only name")
-
-
-class _Settings(dict):
-    """Swallows a settings container: whatever it was built of is dropped."""
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__()
-
-    def __new__(cls, *args: Any, **kwargs: Any) -> "_Settings":
-        return super().__new__(cls)
-
-    def __setstate__(self, state: Any) -> None:
-        return None
-
-
-def _settings(*args: Any, **kwargs: Any) -> _Settings:
-    return _Settings()
-
-
-def _rebuild_tensor(
-    storage: Any, offset: Any, shape: Any, strides: Any, *metadata: Any
-) -> TensorEntry:
-    if not isinstance(storage, _Storage):
-        raise UserError("a tensor without a storage")
-    numbers = (offset, *shape, *strides)
-    if len(shape) != len(strides) or not all(isinstance(n, int) and n >= 0 for n in numbers):
-        raise UserError("a tensor with a negative or malformed offset, shape or stride")
-    return TensorEntry(storage, offset, tuple(shape), tuple(strides))
-
-
-def _rebuild_parameter(data: Any, *flags: Any) -> Any:
-    return data
-
-
-class _Unpickler(pickle.Unpickler):
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) == ("collections", "OrderedDict"):
-            return OrderedDict
-        if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):
-            return _Inert(_rebuild_tensor)
-        if (module, name) == ("torch._utils", "_rebuild_parameter"):
-            return _Inert(_rebuild_parameter)
-        if module == "torch" and name in _DTYPES:
-            return name
-        if module.startswith(_SETTINGS_MODULES):
-            return _Settings if module.startswith("omegaconf.") else _Inert(_settings)
-        if name in _SETTINGS_CLASSES:
-            return _Settings
-        if module in ("builtins", "__builtin__") and name in _BUILTIN_TYPES:
-            return _Inert(_settings)
-        raise UserError(
-            f"the pickle names {module}.{name}, which is not a tensor; nothing of it was run. "
-            "Save the state_dict alone and convert that"
-        )
-
-    def persistent_load(self, pid: Any) -> _Storage:
-        kind, type_name, key, _location, length = pid
-        if kind != "storage" or type_name not in _DTYPES:
-            raise UserError(f"a stored object of unknown kind {kind!r}, {type_name!r}")
-        if not (isinstance(key, str) and isinstance(length, int) and length >= 0):
-            raise UserError(f"a storage with a malformed key {key!r} or length {length!r}")
-        return _Storage(type_name, key, length)
+LARGEST_STRUCTURE = 64_000_000
+"""Bytes of the pickle; a training checkpoint of the published network has half a million."""
+_DIRECTORY_ENTRY = 500
+"""Bytes that a zip file's list of files has for each of them, at most."""
 
 
 class TorchFile:
@@ -147,10 +34,12 @@ class TorchFile:
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
+            self._bytes = path.stat().st_size
+            _check_directory(path)
             self._zip = zipfile.ZipFile(path)
         except FileNotFoundError:
             raise UserError(f"{path}: no such file") from None
-        except (zipfile.BadZipFile, OSError) as error:
+        except (zipfile.BadZipFile, OSError, ValueError, RuntimeError, struct.error) as error:
             raise UserError(
                 f"{path}: not a whole PyTorch file ({error}); it may be truncated: copy it again"
             ) from None
@@ -173,33 +62,35 @@ class TorchFile:
     ) -> None:
         self._zip.close()
 
+    def arrays(self, entries: Mapping[str, TensorEntry]) -> dict[str, np.ndarray]:
+        """Read tensors by name.
+
+        Raises:
+            UserError: they do not fit their storages, or need more memory than their file could
+                account for.
+        """
+        try:
+            sizes = ((entry.storage.dtype, entry.shape) for entry in entries.values())
+            check_total(sizes, file_bytes=self._bytes)
+        except UserError as error:
+            raise UserError(f"{self.path}: {error}") from None
+        return {name: self.array(entry) for name, entry in entries.items()}
+
     def array(self, entry: TensorEntry) -> np.ndarray:
-        """Read one tensor; bfloat16 becomes float32, everything else keeps its type."""
+        """Read one tensor; bfloat16 becomes float32, everything else keeps its type.
+
+        Raises:
+            UserError: it does not fit its storage, or the storage is damaged.
+        """
         storage = entry.storage
-        dtype = _DTYPES[storage.type_name]
         name = f"{self._root}/data/{storage.key}"
-        last = sum((n - 1) * s for n, s in zip(entry.shape, entry.strides, strict=True))
-        count = prod(entry.shape)
-        if count and entry.offset + last >= storage.length:
-            raise UserError(
-                f"{self.path}: a tensor {list(entry.shape)} reaches beyond its storage of "
-                f"{storage.length} values; the file is damaged"
-            )
-        if count > storage.length:
-            raise UserError(
-                f"{self.path}: a tensor {list(entry.shape)} repeats the values of its storage; "
-                "save it with .contiguous()"
-            )
-        data = self._read(name, storage.length * dtype.itemsize)
-        flat = np.frombuffer(data, dtype, storage.length)
-        if count == 0:
-            view = np.empty(entry.shape, dtype)
-        else:
-            byte_strides = tuple(s * dtype.itemsize for s in entry.strides)
-            view = np.lib.stride_tricks.as_strided(flat[entry.offset :], entry.shape, byte_strides)
-        if storage.type_name == "BFloat16Storage":
-            return (view.astype(np.uint32) << 16).view(np.float32)
-        return np.array(view, order="C")
+        data = self._read(name, storage.bytes)
+        dtype = np.dtype("<u2" if storage.dtype == BFLOAT16 else storage.dtype).newbyteorder("<")
+        try:
+            view = view_of(entry, np.frombuffer(data, dtype))
+        except UserError as error:
+            raise UserError(f"{self.path}: {error}") from None
+        return widened(view) if storage.dtype == BFLOAT16 else np.array(view, order="C")
 
     def _find_root(self) -> str:
         roots = [n[: -len("/data.pkl")] for n in self._zip.namelist() if n.endswith("/data.pkl")]
@@ -214,15 +105,11 @@ class TorchFile:
             raise UserError(f"{self.path}: written on a big-endian machine, which is not supported")
 
     def _unpickle(self) -> Any:
-        stream = BytesIO(self._read(f"{self._root}/data.pkl", None))
         try:
-            return _Unpickler(stream).load()
+            return load_inert(self._read(f"{self._root}/data.pkl", None))
         except UserError as error:
-            raise UserError(f"{self.path}: {error}") from None
-        except Exception as error:  # a hostile pickle can fail in any way; it is never run
-            raise UserError(
-                f"{self.path}: its structure cannot be read ({type(error).__name__}: {error})"
-            ) from None
+            prefix = "" if str(error).startswith(str(self.path)) else f"{self.path}: "
+            raise UserError(f"{prefix}{error}") from None
 
     def _read(self, name: str, size: int | None) -> bytes:
         try:
@@ -234,8 +121,28 @@ class TorchFile:
                     f"{self.path}: {name} has {info.file_size} bytes where {size} are declared; "
                     "the file is damaged"
                 )
+            if info.file_size > (self._bytes if size is not None else LARGEST_STRUCTURE):
+                raise UserError(
+                    f"{self.path}: {name} has {info.file_size} bytes, more than is read here"
+                )
             return self._zip.read(info)
-        except (KeyError, zipfile.BadZipFile, EOFError, OSError) as error:
+        except UserError:
+            raise
+        except KeyError:
+            raise UserError(f"{self.path}: {name} is not in it; copy it again") from None
+        except (
+            zipfile.BadZipFile, EOFError, OSError, ValueError, RuntimeError, OverflowError,
+            struct.error,
+        ) as error:  # fmt: skip
             raise UserError(
                 f"{self.path}: {name} cannot be read ({error}); copy it again"
             ) from None
+
+
+def _check_directory(path: Path) -> None:
+    """Refuse a list of files that takes much more memory than the file on the disk."""
+    with path.open("rb") as stream:
+        end = zipfile._EndRecData(stream)  # type: ignore[attr-defined]
+    size, count = (end[5], end[4]) if end else (0, 0)
+    if count > MOST_ARRAYS or size > MOST_ARRAYS * _DIRECTORY_ENTRY:
+        raise zipfile.BadZipFile(f"a list of {count} files in {size} bytes")
