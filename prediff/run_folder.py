@@ -17,6 +17,7 @@ FROZEN_SECTIONS = (
     "autoencoder",
     "denoiser",
     "diffusion",
+    "one_pass",
     "alignment",
     "train_autoencoder",
     "train_diffusion",

@@ -78,6 +78,8 @@ def check_ranks(config: Config, *, ranks: int, trains: Collection[str] = TRAININ
         section = f"train_{stage}"
         if stage == "alignment" and not config.is_guided:
             continue
+        if stage == "autoencoder" and config.is_one_pass:
+            continue
         settings = getattr(config, section)
         try:
             if section == "train_diffusion":
@@ -204,8 +206,9 @@ STAGES = (
         lambda folder, config, runtime, stop, say: train_autoencoder(
             folder, config, runtime, stop=stop
         ),
+        is_wanted=lambda config: not config.is_one_pass,
     ),
-    Stage("latents", _latents_done, _cache),
+    Stage("latents", _latents_done, _cache, is_wanted=lambda config: not config.is_one_pass),
     Stage(
         "diffusion",
         _trained("diffusion", "train_diffusion"),

@@ -47,7 +47,9 @@ def run_status(folder: RunFolder, config: Config) -> list[StageStatus]:
     Checkpoints are not verified, nor is it checked that forecasts are of the newest weights;
     `prediff run` does both.
     """
-    stages = [_data(folder, config), _training(folder, config, "autoencoder"), _latents(folder)]
+    stages = [_data(folder, config)]
+    if not config.is_one_pass:
+        stages += [_training(folder, config, "autoencoder"), _latents(folder)]
     stages.append(_training(folder, config, "diffusion"))
     if config.is_guided or list_checkpoints(folder.checkpoints("alignment")):
         stages.append(_training(folder, config, "alignment"))
@@ -95,7 +97,7 @@ def _training(folder: RunFolder, config: Config, name: str) -> StageStatus:
         name=name,
         is_done=total is not None and is_trained(state, total=total),
         progress=progress,
-        best=_best(saved, BEST_BY[name]),
+        best=_best(saved, "crps_ema" if config.is_one_pass else BEST_BY[name]),
         newest=newest,
         speed=_speed(state.get("speed", {})),
         command=command,

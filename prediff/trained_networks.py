@@ -12,9 +12,10 @@ from hpc.checkpoint.format import Checkpoint, read_checkpoint
 from hpc.checkpoint.store import find_latest
 from hpc.errors import UserError
 from prediff.config import Config
-from prediff.models import build_alignment, build_autoencoder, build_denoiser
+from prediff.models import build_alignment, build_autoencoder, build_denoiser, build_one_pass
 from prediff.models.alignment_network import AlignmentNetwork
 from prediff.models.autoencoder import Autoencoder
+from prediff.models.one_pass_unet import OnePassUNet
 from prediff.run_folder import RunFolder
 
 AUTOENCODER = "autoencoder"
@@ -72,14 +73,37 @@ def load_denoiser(folder: RunFolder, config: Config, *, weights: str) -> tuple[n
     Raises:
         UserError: no checkpoint, or one without a moving average where `ema` is asked for.
     """
+    checkpoint, arrays = _trained_weights(folder, weights)
+    denoiser = build_denoiser(config)
+    set_weights(denoiser, arrays, prefix="denoiser.")
+    denoiser.set_train(False)
+    return denoiser, checkpoint
+
+
+def load_one_pass(
+    folder: RunFolder, config: Config, *, weights: str
+) -> tuple[OnePassUNet, Checkpoint]:
+    """Return the run's trained one-pass network in evaluation mode, and its checkpoint.
+
+    Args:
+        weights: ``ema`` or ``raw``.
+
+    Raises:
+        UserError: no checkpoint, or one without a moving average where `ema` is asked for.
+    """
+    checkpoint, arrays = _trained_weights(folder, weights)
+    network = build_one_pass(config)
+    set_weights(network, arrays, prefix="network.")
+    network.set_train(False)
+    return network, checkpoint
+
+
+def _trained_weights(folder: RunFolder, weights: str) -> tuple[Checkpoint, dict[str, np.ndarray]]:
     checkpoint = read_checkpoint(newest_checkpoint(folder, DIFFUSION))
     group = weights_group(weights)
     if group not in checkpoint.arrays:
         raise UserError(f"{checkpoint.path} holds no {weights} weights: set forecast.weights=raw")
-    denoiser = build_denoiser(config)
-    set_weights(denoiser, checkpoint.arrays[group], prefix="denoiser.")
-    denoiser.set_train(False)
-    return denoiser, checkpoint
+    return checkpoint, checkpoint.arrays[group]
 
 
 def load_alignment(folder: RunFolder, config: Config) -> tuple[AlignmentNetwork, Checkpoint]:

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 PositiveInt = Annotated[int, Field(ge=1)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Betas = tuple[Fraction, Fraction]
+Weight = Annotated[float, Field(ge=0)]
 
 
 class Section(BaseModel):
@@ -91,6 +92,11 @@ class Denoiser(Earthformer):
 class Diffusion(Section):
     """The latent diffusion process (MODEL section 4)."""
 
+    objective: Literal["denoising", "crps"] = Field(
+        "denoising",
+        description="crps: instead of a diffusion a network that makes each member in one pass, on "
+        "pixels, without autoencoder and latents; section one_pass",
+    )
     noise_steps: PositiveInt = 1000
     noise_schedule: Literal["linear", "cosine", "sqrt_linear", "sqrt", "straight"] = Field(
         "linear", description="straight: the path of flow matching"
@@ -102,6 +108,36 @@ class Diffusion(Section):
     variational_weight: Annotated[float, Field(ge=0)] = 0.0
     latent_scale: Annotated[float, Field(gt=0)] | Literal["unit_variance"] = Field(
         "unit_variance", description="factor on the target latents; the published one is 1"
+    )
+
+
+class OnePass(Section):
+    """The network of objective crps, and its loss (docs/benchmarks/forecast-skill.md)."""
+
+    conditions: Annotated[tuple[Literal["context", "extrapolation"], ...], Field(min_length=1)] = (
+        Field(
+            ("context", "extrapolation"),
+            description="without extrapolation the forecast starts from the last frame held still",
+        )
+    )
+    init_from: Literal["nothing", "starter"] = Field(
+        "nothing", description="starter: a training begins with the packaged weights"
+    )
+    patch: PositiveInt = Field(2, description="pixels a side that become channels of one cell")
+    widths: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (40, 80, 128)
+    blocks: PositiveInt = Field(1, description="residual blocks per level, down and up")
+    noise_channels: PositiveInt = 8
+    norm_groups: PositiveInt = 8
+    alpha: Annotated[float, Field(gt=0, le=1)] = Field(0.95, description="1: the fair CRPS")
+    weights: tuple[Weight, Weight, Weight, Weight, Weight, Weight] = Field(
+        (1.0, 1.0, 0.5, 0.25, 0.1, 0.1),
+        description="of pixels, means of 4 and 16 pixels, maxima of 4 and 16, and the spectrum",
+    )
+    calm: Annotated[float, Field(gt=0)] = Field(
+        0.02, description="the smaller, the more a calm window counts; mean VIL / 255"
+    )
+    gain: Weight = Field(
+        0.15, description="deviation of the logarithm of a common factor on a sample's values"
     )
 
 
@@ -275,6 +311,7 @@ class Config(Section):
     autoencoder: Autoencoder = Autoencoder()
     denoiser: Denoiser = Denoiser()
     diffusion: Diffusion = Diffusion()
+    one_pass: OnePass = OnePass()
     alignment: Alignment = Alignment()
     train_autoencoder: TrainAutoencoder = TrainAutoencoder()
     train_diffusion: TrainDiffusion = TrainDiffusion()
@@ -291,6 +328,11 @@ class Config(Section):
     @property
     def window_frames(self) -> int:
         return self.data.context_frames + self.data.forecast_frames
+
+    @property
+    def is_one_pass(self) -> bool:
+        """Whether a network trained on CRPS makes each member in one pass, without latents."""
+        return self.diffusion.objective == "crps"
 
     @property
     def is_guided(self) -> bool:
@@ -310,6 +352,8 @@ class Config(Section):
                 f"forecast.steps {self.forecast.steps} exceeds diffusion.noise_steps "
                 f"{self.diffusion.noise_steps}"
             )
+        if self.is_one_pass:
+            self._check_one_pass()
         guidance, members = self.forecast.guidance, self.forecast.ensemble_members
         if self.is_guided and guidance.coupling == "reference" and members > self.forecast.batch:
             raise ValueError(
@@ -317,3 +361,22 @@ class Config(Section):
                 f"one batch: raise forecast.batch ({self.forecast.batch}), or use per_sample"
             )
         return self
+
+    def _check_one_pass(self) -> None:
+        side = self.one_pass.patch * 2 ** (len(self.one_pass.widths) - 1)
+        if self.data.frame_size % side:
+            raise ValueError(
+                f"data.frame_size {self.data.frame_size} is not a multiple of {side}, the "
+                "reduction of one_pass.patch and one_pass.widths"
+            )
+        if self.is_guided:
+            raise ValueError(
+                "diffusion.objective crps has no noise steps to guide: set "
+                "forecast.guidance.source to none"
+            )
+        if self.parallel.pipeline > 1:
+            raise ValueError(
+                "diffusion.objective crps trains without a pipeline: set parallel.pipeline to 1"
+            )
+        if "context" not in self.one_pass.conditions:
+            raise ValueError("one_pass.conditions must name context")

@@ -27,7 +27,7 @@ def system_name(config: Config) -> str:
     factor = "" if guidance.factor == 1 else f" x {guidance.factor:g}"
     match guidance.source:
         case "none":
-            return MODEL
+            return f"{MODEL}, one pass" if config.is_one_pass else MODEL
         case "oracle":
             return f"{MODEL}, oracle-guided{factor} (uses the truth)"
         case "number":

@@ -16,9 +16,9 @@ from hpc.cluster.stop import StopRequest
 from prediff.config import Config
 from prediff.data.dataset import RadarWindows
 from prediff.data.open_data import open_split
-from prediff.forecasting.ensemble import EnsembleForecaster
 from prediff.forecasting.file import ForecastWindow, is_forecast_of, write_forecast
 from prediff.forecasting.guidance import guidance_provenance
+from prediff.forecasting.one_pass import forecaster_of_run
 from prediff.graph_cache import graph_cache
 from prediff.run_folder import RunFolder
 from prediff.trained_networks import (
@@ -81,13 +81,13 @@ def provenance(folder: RunFolder, config: Config) -> dict[str, str | int | float
     return {
         "run": folder.name,
         "seed": config.seed,
-        "solver": settings.solver,
-        "solver_steps": settings.steps,
+        "solver": "one_pass" if config.is_one_pass else settings.solver,
+        "solver_steps": 1 if config.is_one_pass else settings.steps,
         "ensemble_members": settings.ensemble_members,
         "denoiser_weights": settings.weights,
         "denoiser_step": read_state(checkpoint)["step"],
         "denoiser_sha256": weights_sha256(checkpoint, weights_group(settings.weights)),
-        "autoencoder_sha256": autoencoder_sha256(folder),
+        "autoencoder_sha256": "none" if config.is_one_pass else autoencoder_sha256(folder),
         **guidance_provenance(folder, config),
     }
 
@@ -117,7 +117,7 @@ def forecast(
         if not missing:
             return
         mine = missing[runtime.place.rank :: runtime.place.size]
-        forecaster = EnsembleForecaster(folder, config)
+        forecaster = forecaster_of_run(folder, config)
         forecaster.compile(graph_cache(runtime).compile)
         for done, case in enumerate(mine, 1):
             window = windows.read_windows([case.window])[0]

@@ -1,5 +1,10 @@
 """The networks: autoencoder, Earthformer-UNet, alignment network."""
 
-from prediff.models.build import build_alignment, build_autoencoder, build_denoiser
+from prediff.models.build import (
+    build_alignment,
+    build_autoencoder,
+    build_denoiser,
+    build_one_pass,
+)
 
-__all__ = ["build_alignment", "build_autoencoder", "build_denoiser"]
+__all__ = ["build_alignment", "build_autoencoder", "build_denoiser", "build_one_pass"]

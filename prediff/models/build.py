@@ -1,4 +1,4 @@
-"""The three networks of a configuration."""
+"""The networks of a configuration."""
 
 from typing import Any
 
@@ -8,6 +8,7 @@ from prediff.config import Config
 from prediff.models.alignment_network import AlignmentNetwork
 from prediff.models.autoencoder import Autoencoder
 from prediff.models.earthformer_unet import EarthformerUNet
+from prediff.models.one_pass_unet import OnePassUNet
 
 
 def build_autoencoder(config: Config) -> Autoencoder:
@@ -40,6 +41,25 @@ def build_denoiser(config: Config) -> EarthformerUNet:
         num_global_vectors=settings.global_vectors,
         hierarchical_positions=settings.hierarchical_position_embedding,
         **options,
+    )
+
+
+def build_one_pass(config: Config) -> OnePassUNet:
+    """Return the network of objective crps with starting weights.
+
+    Raises:
+        UserError: settings that cannot work together.
+    """
+    settings = config.one_pass
+    return OnePassUNet(
+        context_frames=config.data.context_frames,
+        forecast_frames=config.data.forecast_frames,
+        patch=settings.patch,
+        widths=settings.widths,
+        blocks=settings.blocks,
+        noise_channels=settings.noise_channels,
+        norm_groups=settings.norm_groups,
+        seed=config.seed,
     )
 
 

@@ -64,7 +64,7 @@ class OnePassUNet(nn.Cell):
         self.patch, self.widths, self.noise_channels = patch, tuple(widths), noise_channels
         if any(width % norm_groups for width in widths):
             raise UserError(f"widths {tuple(widths)} do not all divide into {norm_groups} groups")
-        views = 3 * context_frames + 4 * forecast_frames + 1
+        views = views_of(context_frames, forecast_frames)
         self.entry = Conv2d(views * patch * patch, widths[0], 1)
         self.down = nn.CellList([_level(width, blocks, norm_groups) for width in widths])
         self.shrink = nn.CellList([Downsample(width) for width in widths[:-1]])
@@ -161,6 +161,11 @@ class OnePassUNet(nn.Cell):
             for block in self.up[level]:
                 x = block(x)
         return self.exit(self.norm(x))
+
+
+def views_of(context_frames: int, forecast_frames: int) -> int:
+    """Return the pictures that enter: frames, roots and wet masks, unknown pixels, the cadence."""
+    return 3 * (context_frames + forecast_frames) + forecast_frames + 1
 
 
 def _level(width: int, blocks: int, norm_groups: int) -> nn.CellList:

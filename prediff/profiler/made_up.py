@@ -6,6 +6,7 @@ import numpy as np
 
 from hpc.cluster.mesh import Mesh
 from hpc.cluster.runtime import Runtime
+from hpc.errors import UserError
 from prediff.config import Config
 from prediff.models import build_alignment, build_autoencoder
 from prediff.models.alignment_cost import alignment_cost
@@ -38,6 +39,10 @@ def made_up_stage(name: str, config: Config, *, mesh: Mesh, runtime: Runtime) ->
         step = train_autoencoder.build_step(autoencoder, config, runtime=runtime, mesh=mesh)
         operations = training_operations(config)
     elif name == "diffusion":
+        if config.is_one_pass:
+            raise UserError(
+                "diffusion.objective crps is profiled on real inputs: name a run with --run"
+            )
         loss = build_loss(config)
         step = train_diffusion.build_step(loss, config, runtime=runtime, mesh=mesh)
         operations = TRAINING_PASSES * DenoiserCost(config).total().operations

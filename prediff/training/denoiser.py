@@ -23,6 +23,7 @@ from prediff.training.denoiser_step import (
 from prediff.training.diffusion_network import build_loss
 from prediff.training.latents import training_latents
 from prediff.training.loop import Drive, TrainingStage, train
+from prediff.training.one_pass import train_one_pass
 from prediff.training.validation import mean_over_batches
 
 STAGE = "diffusion"
@@ -81,6 +82,9 @@ def train_diffusion(
         UserError: no latents, a mesh that cannot be, damaged state.
         Stopped: asked to stop; a checkpoint was saved.
     """
+    if config.is_one_pass:
+        train_one_pass(folder, config, runtime, stop=stop, drive=drive)
+        return
     settings = config.train_diffusion
     mesh = denoiser_mesh(config, ranks=runtime.place.size)
     hosts = runtime.all_gather_object(runtime.place.host)

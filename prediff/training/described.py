@@ -46,7 +46,8 @@ def describe_training(
         "steps": total,
         "parameters": sum(math.prod(shape) for shape in shapes.values()),
     }
-    for section in ("data", NETWORK_SECTION[task], "diffusion", f"train_{task}", "parallel"):
+    network = "one_pass" if task == "diffusion" and config.is_one_pass else NETWORK_SECTION[task]
+    for section in ("data", network, "diffusion", f"train_{task}", "parallel"):
         used |= flat_settings({section: getattr(config, section).model_dump(mode="json")})
     board.hyperparameters(used)
 
