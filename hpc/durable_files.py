@@ -1,50 +1,136 @@
-"""Files that are whole or not there: written aside, flushed to the disk, renamed into place.
+"""Files and folders that are whole or not there: written aside, flushed, renamed into place.
 
-zarr's own store renames without flushing: after a power cut its file may have the right name and
-no content. Here the data are on the disk before the name is.
+What is written gets a hidden name beside its place, `.NAME.WRITER.aside`, made exclusively and
+never through a link. It is on the disk before it gets its name, and its name is on the disk before
+the writer goes on: a power cut leaves the old or the new, never a name without its content. What a
+killed process left aside is removed by the next one that writes the same name.
 """
 
 import errno
+import glob
 import os
+import re
+import shutil
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 from hpc.errors import UserError
+from hpc.process_identity import process_tag, tag_is_alive
 
-ASIDE = ".aside"  # suffix of files that are not in place yet; a killed process may leave some
+ASIDE = ".aside"
+"""Suffix of what is not in place yet."""
 
+_WRITER = re.compile(r"\.([0-9a-f]+-\d+-\d+)-[0-9a-f]+\.aside$")
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-_NO_ACCESS = {errno.EROFS, errno.EACCES, errno.EPERM}
 
 
-def write_durably(file: Path, data: bytes) -> None:
+def write_durably(file: Path, data: bytes | str) -> None:
     """Replace ``file`` by ``data`` at one stroke that survives a power cut."""
-    aside = file.with_name(f"{file.name}.{uuid.uuid4().hex}{ASIDE}")
+    _write(file, data, flush=True)
+
+
+def write_at_once(file: Path, data: bytes | str) -> None:
+    """Replace ``file`` at one stroke that need not survive a power cut.
+
+    For signs between living processes, and for what can be measured again.
+    """
+    _write(file, data, flush=False)
+
+
+def _write(file: Path, data: bytes | str, *, flush: bool) -> None:
+    aside = aside_path(file)
     try:
-        with open(aside, "xb") as stream:
-            stream.write(data)
-            flush_to_disk(stream.fileno())
-        move_durably(aside, file)
+        with open_new(aside) as stream:
+            stream.write(data.encode() if isinstance(data, str) else data)
+            if flush:
+                stream.flush()
+                flush_to_disk(stream.fileno())
+        if flush:
+            move_durably(aside, file)
+        else:
+            os.replace(aside, file)
     except BaseException:
         aside.unlink(missing_ok=True)
         raise
 
 
+@contextmanager
+def replace_file(file: Path) -> Iterator[Path]:
+    """Give the path to write to; on success that replaces ``file``, durably, else it is removed."""
+    file = _with_folder(file)
+    aside = aside_path(file)
+    open_new(aside).close()
+    try:
+        yield aside
+        _flush_path(aside)
+        move_durably(aside, file)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+@contextmanager
+def replace_folder(folder: Path, *, overwrite: bool = False) -> Iterator[Path]:
+    """Give a new folder to fill; on success it becomes ``folder``, durably, else it is removed.
+
+    Args:
+        overwrite: an older folder of that name goes, just before the new one comes (two renames:
+            a kill between them leaves neither). Otherwise it must be absent or empty.
+    """
+    folder = _with_folder(folder)
+    aside, old = aside_path(folder), aside_path(folder)
+    aside.mkdir()
+    try:
+        yield aside
+        for entry in aside.rglob("*"):
+            _flush_path(entry)
+        _flush_path(aside)
+        if overwrite and folder.exists():
+            os.rename(folder, old)
+        try:
+            move_durably(aside, folder)
+        except BaseException:
+            if old.exists():
+                os.rename(old, folder)
+            raise
+    finally:
+        for path in (aside, old):
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def remove_folder(folder: Path) -> None:
+    """Remove a folder so that, if the process dies meanwhile, no half of it is ever seen.
+
+    Raises:
+        OSError: it could not be removed.
+    """
+    old = aside_path(folder)
+    os.rename(folder, old)
+    shutil.rmtree(old)
+
+
+def aside_path(path: Path, *, folder: Path | None = None) -> Path:
+    """Return a new hidden name for what will be ``path``, beside it or in a folder of its disk."""
+    return (folder or path.parent) / f".{path.name}.{process_tag()}-{uuid.uuid4().hex[:8]}{ASIDE}"
+
+
+def open_new(file: Path) -> BinaryIO:
+    """Open a new file for writing; whatever has that name already, a link included, is an error."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    return os.fdopen(os.open(file, flags, 0o666), "wb")
+
+
 def move_durably(source: Path, target: Path) -> None:
-    """Rename a flushed file and flush its new folder."""
+    """Rename what is flushed and flush its new folder."""
     os.replace(source, target)
     flush_folder(target.parent)
 
 
 def flush_folder(folder: Path) -> None:
     """Make the names in ``folder`` survive a power cut, where the file system can."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        flush_to_disk(descriptor)
-    finally:
-        os.close(descriptor)
+    _flush_path(folder)
 
 
 def flush_to_disk(descriptor: int) -> None:
@@ -56,16 +142,32 @@ def flush_to_disk(descriptor: int) -> None:
             raise
 
 
-def remove_leftovers(folder: Path, pattern: str) -> None:
-    """Delete what a killed process left aside."""
-    for file in folder.glob(f"{pattern}*{ASIDE}"):
+def remove_leftovers(folder: Path, names: str, *, sole_writer: bool = False) -> list[Path]:
+    """Remove what dead processes left aside; return what was removed.
+
+    Args:
+        names: pattern of the names that they would have got.
+        sole_writer: nobody else writes these names, so what another host or another version of
+            this software left goes as well. What a living process of this host writes stays.
+    """
+    removed = []
+    for path in folder.glob(f".{names}.*"):
+        writer = _WRITER.search(path.name)
+        alive = tag_is_alive(writer[1]) if writer else None
+        if alive or (alive is None and not sole_writer):
+            continue
         with suppress(FileNotFoundError):
-            file.unlink()
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+            removed.append(path)
+    return removed
 
 
 @contextmanager
-def storage_errors_as_advice(path: Path) -> Iterator[None]:
-    """Turn a full disk or a read-only folder under ``path`` into one line of advice.
+def storage_errors_as_advice(path: Path, *, kept: str = "") -> Iterator[None]:
+    """Turn a full disk, a read-only folder and their like under ``path`` into one line of advice.
+
+    Args:
+        kept: what a second start need not do again.
 
     Raises:
         UserError: instead of the OSError.
@@ -75,10 +177,23 @@ def storage_errors_as_advice(path: Path) -> Iterator[None]:
     except OSError as error:
         reason = os.strerror(error.errno) if error.errno else str(error)
         if error.errno in _NO_ROOM:
-            raise UserError(
-                f"cannot write {path}: {reason}. Free some space and run the same command again; "
-                "the shards that are finished are kept"
-            ) from error
-        if error.errno in _NO_ACCESS:
-            raise UserError(f"cannot write {path}: {reason}. Choose another folder") from error
-        raise
+            advice = f"Free some space and run the same command again{kept and '; '}{kept}"
+        else:
+            advice = "Choose another place"
+        raise UserError(f"cannot write {path}: {reason}. {advice}") from error
+
+
+def _with_folder(path: Path) -> Path:
+    """Make the folder of a path, and clear in it what the dead left of the same name."""
+    path = path.resolve()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    remove_leftovers(path.parent, glob.escape(path.name))
+    return path
+
+
+def _flush_path(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        flush_to_disk(descriptor)
+    finally:
+        os.close(descriptor)

@@ -28,6 +28,7 @@ import hpc  # noqa: F401  (prepares the environment before MindSpore is imported
 import numpy as np  # isort: skip
 
 from hpc.cluster.runtime import start_runtime
+from hpc.durable_files import replace_file
 from hpc.errors import UserError
 from prediff.config import Config, load_config
 from prediff.data.dataset import RadarWindows
@@ -132,15 +133,12 @@ class Study:
             case_ids=[case.case.label],
         )
         for suffix in ("npz", "json"):
-            path = self._path(sampling, case, suffix)
-            partial = path.with_suffix(".partial")
-            if suffix == "npz":
-                board.save(partial)
-            else:
-                times = {"seconds": seconds, "cpu_seconds": cpu_seconds}
-                content = {"made_from": self._made_from, **times}
-                partial.write_text(json.dumps(content))
-            partial.replace(path)
+            with replace_file(self._path(sampling, case, suffix)) as aside:
+                if suffix == "npz":
+                    board.save(aside)
+                else:
+                    times = {"seconds": seconds, "cpu_seconds": cpu_seconds}
+                    aside.write_text(json.dumps({"made_from": self._made_from, **times}))
         return Result(board, seconds, cpu_seconds)
 
     def trial(self, sampling: Sampling, results: list[Result]) -> Trial:

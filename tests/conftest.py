@@ -16,6 +16,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("GLOG_v", "3")
 os.environ.setdefault("MPLBACKEND", "Agg")
 
+from disk_watch import DiskWatch
+
 import hpc  # noqa: F401  (prepares the environment before anything imports MindSpore)
 
 MODE = pytest.StashKey[int]()
@@ -60,3 +62,9 @@ def pytest_runtest_protocol(item, nextitem):
     if MODE in item.stash and item.session.stash.get(LAST_FILE, None) != item.path:
         sys.modules["mindspore"].set_context(mode=item.stash[MODE])
     item.session.stash[LAST_FILE] = item.path
+
+
+@pytest.fixture
+def disk_watch(monkeypatch):
+    """What a power cut would leave of the files that the test writes from here on."""
+    return DiskWatch(monkeypatch)

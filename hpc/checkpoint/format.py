@@ -5,16 +5,13 @@
       state.json                                                   step, samples seen, scores, ...
       manifest.json                                                size and SHA-256 of each file
 
-It is written beside its final place, flushed to the disk, and renamed. Arrays have the names and
+It is written by `hpc.durable_files`. Arrays have the names and
 shapes of the whole network, so any mesh can read what any other mesh wrote.
 """
 
 import hashlib
 import json
-import os
 import re
-import shutil
-import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +21,7 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
+from hpc.durable_files import open_new, replace_folder
 from hpc.errors import UserError
 
 FORMAT_VERSION = 1
@@ -88,26 +86,14 @@ def write_checkpoint(
     Raises:
         OSError: the disk is full or gone. What was there before is untouched.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    staging = folder / f".step_{step:08d}.tmp-{socket.gethostname()}-{os.getpid()}"
-    shutil.rmtree(staging, ignore_errors=True)
-    staging.mkdir()
-    try:
+    final = step_folder(folder, step)
+    with replace_folder(final, overwrite=True) as staging:
         files = {}
         for name, group in arrays.items():
             files[name + SUFFIX] = _write_safetensors(staging / (name + SUFFIX), group)
         text = json.dumps({**state, "step": step}, indent=1, sort_keys=True)
         files[STATE] = _write_bytes(staging / STATE, text.encode())
         _write_bytes(staging / MANIFEST, _manifest_bytes(files))
-        _sync_folder(staging)
-        final = step_folder(folder, step)
-        if final.exists():
-            remove_checkpoint(final)
-        staging.rename(final)
-        _sync_folder(folder)
-    except BaseException:
-        shutil.rmtree(staging, ignore_errors=True)
-        raise
     return final
 
 
@@ -168,37 +154,6 @@ def read_state(path: Path) -> dict[str, Any]:
     return state
 
 
-def remove_checkpoint(path: Path) -> None:
-    """Remove a checkpoint so that, if the process dies meanwhile, no half of it is ever seen.
-
-    Raises:
-        OSError: it could not be removed.
-    """
-    doomed = path.with_name(f".{path.name}.deleting-{socket.gethostname()}-{os.getpid()}")
-    path.rename(doomed)
-    shutil.rmtree(doomed)
-
-
-def remove_leftovers(folder: Path) -> list[Path]:
-    """Remove what killed processes left half written or half deleted; return what was removed.
-
-    Only the one writer of a run may call it. Folders of a process that still lives on this host
-    stay.
-    """
-    removed = []
-    for path in folder.glob(".step_*") if folder.is_dir() else ():
-        host, _, pid = path.name.partition("-")[2].rpartition("-")
-        if host == socket.gethostname() and pid.isdigit() and _is_alive(int(pid)):
-            continue
-        shutil.rmtree(path, ignore_errors=True)
-        removed.append(path)
-    return removed
-
-
-def _is_alive(pid: int) -> bool:
-    return pid != os.getpid() and Path(f"/proc/{pid}").exists()
-
-
 def _write_safetensors(path: Path, arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
     """Stream arrays into a safetensors file, hashing on the way and holding no second copy."""
     header: dict[str, Any] = {}
@@ -226,10 +181,10 @@ def _write_bytes(path: Path, content: bytes) -> dict[str, Any]:
 
 
 class _HashedFile:
-    """A new file whose size and SHA-256 are known when it is closed, flushed to the disk."""
+    """A new file whose size and SHA-256 are known when it is closed."""
 
     def __init__(self, path: Path):
-        self.stream = path.open("xb", buffering=0)
+        self.stream = open_new(path)
         self.digest = hashlib.sha256()
         self.size = 0
 
@@ -237,8 +192,7 @@ class _HashedFile:
         view = memoryview(content)
         self.digest.update(view)
         self.size += len(view)
-        while view:
-            view = view[self.stream.write(view) :]
+        self.stream.write(view)
 
     def entry(self) -> dict[str, Any]:
         return {"bytes": self.size, "sha256": self.digest.hexdigest()}
@@ -246,9 +200,7 @@ class _HashedFile:
     def __enter__(self) -> "_HashedFile":
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
-        if kind is None:
-            os.fsync(self.stream.fileno())
+    def __exit__(self, *exception: object) -> None:
         self.stream.close()
 
 
@@ -278,11 +230,3 @@ def _read_manifest(path: Path) -> dict[str, Any]:
     raise DamagedCheckpoint(
         f"checkpoint {path}: {MANIFEST} has changed since it was written: use an older one"
     )
-
-
-def _sync_folder(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

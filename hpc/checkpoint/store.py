@@ -14,11 +14,10 @@ from hpc.checkpoint.format import (
     DamagedCheckpoint,
     list_checkpoints,
     read_state,
-    remove_checkpoint,
-    remove_leftovers,
     verify_checkpoint,
     write_checkpoint,
 )
+from hpc.durable_files import move_durably, remove_folder, remove_leftovers
 from hpc.errors import UserError
 
 logger = logging.getLogger(__name__)
@@ -83,7 +82,7 @@ class CheckpointWriter:
         self.rotation = rotation
         self._thread: threading.Thread | None = None
         self._error: Exception | None = None
-        for path in remove_leftovers(folder):
+        for path in remove_leftovers(folder, "step_*", sole_writer=True):
             logger.info("removed the unfinished checkpoint %s", path)
 
     def save(
@@ -151,7 +150,7 @@ class CheckpointWriter:
                 try:
                     if aside.exists():
                         shutil.rmtree(aside)
-                    path.rename(aside)
+                    move_durably(path, aside)
                 except OSError as error:
                     logger.warning("%s of an earlier attempt stays: %s", path, error.strerror)
                 else:
@@ -162,7 +161,7 @@ class CheckpointWriter:
         scores = {step: _score(path, self.rotation.best) for step, path in paths.items()}
         for step in self.rotation.doomed(scores):
             try:
-                remove_checkpoint(paths[step])
+                remove_folder(paths[step])
             except OSError as error:
                 logger.warning("old checkpoint %s stays: %s", paths[step], error.strerror)
 

@@ -5,9 +5,10 @@ well compile, draw or write for longer than the others. So ranks first meet by f
 that all of them see; a rank that never comes is found by the launcher, which ends the job.
 """
 
-import os
 import time
 from pathlib import Path
+
+from hpc.durable_files import write_at_once
 
 POLL_SECONDS = 0.02
 
@@ -30,9 +31,7 @@ class FileBarrier:
         """Return when every rank has called this as often as this one."""
         self._count += 1
         mine = self._file(self._rank)
-        partial = mine.with_suffix(".partial")
-        partial.write_text(f"{self._job} {self._count}")
-        os.replace(partial, mine)
+        write_at_once(mine, f"{self._job} {self._count}")
         absent = [rank for rank in range(self._size) if rank != self._rank]
         while absent := [rank for rank in absent if self._came(rank) < self._count]:
             time.sleep(POLL_SECONDS)

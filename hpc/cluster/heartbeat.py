@@ -19,6 +19,7 @@ from pathlib import Path
 import psutil
 
 from hpc.cluster.rank_log import read_process
+from hpc.durable_files import write_at_once
 
 SHORTEST_PROMISE = 40.0
 STEPS_A_PROMISE = 10
@@ -58,9 +59,7 @@ class Heartbeat:
     def _write(self, step: int, within: float | None) -> None:
         if self._file is None:
             return
-        partial = self._file.with_suffix(".partial")
-        partial.write_text(json.dumps({"step": step, "within": within}))
-        os.replace(partial, self._file)
+        write_at_once(self._file, json.dumps({"step": step, "within": within}))
 
 
 class HangDetector:

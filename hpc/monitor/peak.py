@@ -16,6 +16,8 @@ import mindspore as ms
 import numpy as np
 from mindspore import ops
 
+from hpc.durable_files import write_at_once
+
 SIDE = 2048
 ROUNDS = 10
 MOST_SECONDS = 0.5
@@ -81,9 +83,7 @@ def job_peak(*, ranks: int, hosts: int, folder: Path | None) -> float | None:
     known = _read(folder)
     rate = max(product_rate(), known.get(key, 0.0))
     if folder is not None:
-        partial = _file(folder).with_suffix(".partial")
-        partial.write_text(json.dumps(known | {key: rate}))
-        os.replace(partial, _file(folder))
+        write_at_once(_file(folder), json.dumps(known | {key: rate}))
     return hosts * rate * min(ranks / hosts, max(1, cores // threads))
 
 

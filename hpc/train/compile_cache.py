@@ -16,7 +16,6 @@ import logging
 import os
 import shutil
 import tempfile
-import uuid
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ import mindspore as ms
 from mindspore import Tensor, nn
 
 from hpc.cluster.runtime import Runtime
+from hpc.durable_files import replace_folder
 from hpc.train.graph_key import UnknownConstant, graph_key
 
 KEPT_BYTES = 2 << 30
@@ -152,16 +152,12 @@ def _written(graph: Path) -> int | None:
 
 def _store(folder: Path, *, graph: Path, sources: Path) -> None:
     """Keep a graph for the next start; no room for it is no reason to stop this one."""
-    staging = folder.parent / f".new-{uuid.uuid4().hex}"
     try:
-        staging.mkdir()
-        shutil.copyfile(graph, staging / "graph")
-        shutil.copyfile(sources, staging / "sources")
-        (staging / "sha256").write_text(_digest(staging))
-        shutil.rmtree(folder, ignore_errors=True)
-        staging.rename(folder)
+        with replace_folder(folder, overwrite=True) as staging:
+            shutil.copyfile(graph, staging / "graph")
+            shutil.copyfile(sources, staging / "sources")
+            (staging / "sha256").write_text(_digest(staging))
     except OSError as error:
-        shutil.rmtree(staging, ignore_errors=True)
         logger.warning("a compiled graph is not kept in %s: %s", folder.parent, error.strerror)
 
 

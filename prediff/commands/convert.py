@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 import typer
 import yaml
 
+from hpc.durable_files import replace_file, storage_errors_as_advice
 from hpc.errors import UserError
 from prediff.commands.options import ConfigOption, NameOption, SetOption
 
@@ -83,19 +84,10 @@ def config(
         values, dropped = translate(settings)
     except UserError as error:
         raise UserError(f"{file}: {error}") from None
-    partial = out.with_name(f".{out.name}.partial")
-    try:
-        partial.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text(
-            f"# From {file.name}; what is not here has its default.\n"
-            + yaml.safe_dump(values, sort_keys=False, default_flow_style=None)
-        )
-        load_config(partial)
-        partial.replace(out)
-    except OSError as error:
-        raise UserError(f"{out}: cannot be written ({error.strerror or error})") from None
-    finally:
-        partial.unlink(missing_ok=True)
+    text = yaml.safe_dump(values, sort_keys=False, default_flow_style=None)
+    with storage_errors_as_advice(out), replace_file(out) as aside:
+        aside.write_text(f"# From {file.name}; what is not here has its default.\n" + text)
+        load_config(aside)
     for key, reason in dropped:
         typer.echo(f"dropped {key}: {reason}")
     typer.echo(f"wrote {out}; {len(dropped)} keys dropped")

@@ -48,7 +48,7 @@ def setting(key: str, value: str | float | Sequence[str]) -> str:
 def save_config(config: Config, path: Path) -> None:
     """Write the resolved configuration as YAML that `load_config` reads back to the same value."""
     text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, default_flow_style=None)
-    write_durably(path, text.encode())
+    write_durably(path, text)
 
 
 def differing_keys(old: Config, new: Config, sections: Sequence[str]) -> list[str]:

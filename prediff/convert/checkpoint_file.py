@@ -8,6 +8,7 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
+from hpc.durable_files import replace_file
 from hpc.errors import UserError
 from prediff.convert.inert_pickle import TensorEntry
 from prediff.convert.mindspore_reader import mindspore_entries
@@ -62,12 +63,10 @@ def write_checkpoint(path: Path, state: Mapping[str, np.ndarray]) -> None:
     """
     path = Path(path)
     arrays = {name: np.ascontiguousarray(array) for name, array in state.items()}
-    partial = path.with_name(path.name + ".partial")
     try:
-        save_file(arrays, partial, metadata={"format": "pt"})
-        partial.replace(path)
+        with replace_file(path) as aside:
+            save_file(arrays, aside, metadata={"format": "pt"})
     except (SafetensorError, OSError) as error:
-        partial.unlink(missing_ok=True)
         raise UserError(f"{path}: cannot be written ({error})") from None
 
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+from hpc.durable_files import replace_file, storage_errors_as_advice
 from hpc.errors import UserError
-from prediff.data.aside import write_file_aside
 from prediff.data.catalog import CATALOG_NAME, catalog_path, read_vil_rows
 from prediff.data.sevir import VilReader, block_maximum, create_vil
 
@@ -91,7 +91,7 @@ def downsample(
         for file in todo:
             _convert(reader, file, destination, count_event)
     if not catalog.exists():
-        with write_file_aside(catalog) as aside:
+        with storage_errors_as_advice(catalog), replace_file(catalog) as aside:
             shutil.copyfile(source_catalog, aside)
     return DownsampleResult(
         files_written=len(todo),
@@ -106,7 +106,12 @@ def _convert(
     shape, rows = reader.frame_shape(file), len(reader.dataset(file))
     height, width = shape.height // POOL, shape.width // POOL
     frames = -(-shape.frames // FRAME_STEP)
-    with write_file_aside(destination / "data" / file) as aside, h5py.File(aside, "w") as out:
+    path = destination / "data" / file
+    with (
+        storage_errors_as_advice(path),
+        replace_file(path) as aside,
+        h5py.File(aside, "w") as out,
+    ):
         vil = create_vil(out, events=rows, height=height, width=width, frames=frames)
         vil.attrs[_MARK] = _describe(reader, file)
         for row in range(rows):

@@ -10,9 +10,9 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+from hpc.durable_files import replace_folder, storage_errors_as_advice
 from hpc.errors import UserError
 from hpc.randomness import keyed_generator
-from prediff.data.aside import write_folder_aside
 from prediff.data.catalog import CATALOG_NAME, COLUMNS, Event, catalog_path
 from prediff.data.sevir import create_vil
 from prediff.data.storms import DOMAIN_KM, FRAME_MINUTES, storm_event
@@ -94,7 +94,7 @@ def synthesize(
             f"{destination} exists and holds other data: name a new folder, or delete it first"
         )
     events = _date_events(recipe)
-    with write_folder_aside(destination) as folder:
+    with storage_errors_as_advice(destination), replace_folder(destination) as folder:
         for number, event in enumerate(events):
             generator = keyed_generator(seed=recipe.seed, stream="synthetic_storms", sample=number)
             frames = storm_event(generator, size=recipe.size, frames=recipe.frames)

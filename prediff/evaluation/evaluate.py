@@ -1,13 +1,12 @@
 """Stage: scores, plots and pictures of a run's forecasts, against baselines."""
 
 import json
-import os
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from hpc.cluster.runtime import Runtime
+from hpc.durable_files import write_durably
 from hpc.errors import UserError
 from hpc.monitor.tensorboard_writer import TensorBoardWriter
 from prediff.config import Config
@@ -69,7 +68,7 @@ def evaluate(folder: RunFolder, config: Config, runtime: Runtime) -> None:
         merged.save(folder.evaluation / SCOREBOARD)
         write_scores(tables, folder.evaluation)
         _draw(folder, config, windows, cases[:PICTURED_CASES], tables, leads, baselines)
-        _write_whole(folder.evaluation / MADE_FROM, json.dumps(_made_from(folder, config)))
+        write_durably(folder.evaluation / MADE_FROM, json.dumps(_made_from(folder, config)))
 
 
 def _refuse_other_forecasts(folder: RunFolder, config: Config, cases: list[TestCase]) -> None:
@@ -193,9 +192,3 @@ def _score_curves(board: TensorBoardWriter, tables: dict[str, Any], leads: list[
         values = crps.entry(tables, system)["by_lead_time"]
         for lead, value in zip(leads, values, strict=True):
             board.scalars({f"crps_by_lead_minute/{system}": value}, step=lead)
-
-
-def _write_whole(path: Path, text: str) -> None:
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    partial.write_text(text)
-    partial.replace(path)

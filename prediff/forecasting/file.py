@@ -3,8 +3,6 @@
 Letters: M ensemble member, T lead time, H, W pixels.
 """
 
-import os
-import shutil
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,6 +12,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from hpc.durable_files import replace_file, replace_folder
 from hpc.errors import UserError
 from prediff.data.vil import vil_to_water
 
@@ -167,30 +166,17 @@ def write_dataset(path: Path, dataset: xr.Dataset) -> None:
     """
     check_suffix(path)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _write_aside(path, dataset)
-    except OSError as error:
-        raise UserError(f"cannot write {path}: {error}") from None
-
-
-def _write_aside(path: Path, dataset: xr.Dataset) -> None:
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
         if path.suffix == ".zarr":
             # Version 2: its consolidated metadata are a standard that every reader has.
-            dataset.to_zarr(partial, zarr_format=2, consolidated=True)
-            if path.exists():
-                shutil.rmtree(path)
+            with replace_folder(path, overwrite=True) as aside:
+                dataset.to_zarr(aside, mode="w", zarr_format=2, consolidated=True)
         else:
             packed = {"zlib": True, "complevel": 1, "dtype": "float32"}
             encoding = {name: dataset[name].encoding | packed for name in (CODE, MASS)}
-            dataset.to_netcdf(partial, engine="netcdf4", encoding=encoding)
-        partial.replace(path)
-    finally:
-        if partial.is_dir():
-            shutil.rmtree(partial)
-        else:
-            partial.unlink(missing_ok=True)
+            with replace_file(path) as aside:
+                dataset.to_netcdf(aside, engine="netcdf4", encoding=encoding)
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error}") from None
 
 
 def read_forecast(path: Path) -> tuple[np.ndarray, Attributes]:

@@ -16,8 +16,8 @@ from typing import Self
 import google_crc32c
 import numpy as np
 
+from hpc.build_lease import builders_at_work
 from hpc.errors import UserError
-from prediff.latents.builders import builders_at_work
 from prediff.latents.layout import (
     PAGE,
     ArraySpec,
@@ -29,7 +29,7 @@ from prediff.latents.layout import (
     read_layout,
     refuse_other_layout,
 )
-from prediff.latents.manifest import read_marker, sizes_differ
+from prediff.latents.manifest import MANIFEST, read_marker, sizes_differ
 from prediff.latents.open_files import SHARD_FILES, OpenFile, ShardKey
 from prediff.latents.shard_file import (
     CRC_BYTES,
@@ -275,7 +275,7 @@ def _why_absent(path: Path, *, identity: StoreIdentity, variant: str) -> str:
 def _why_incomplete(group: Path, layout: StoreLayout, missing: list[int]) -> str:
     shown = ", ".join(map(str, missing[:8])) + (", ..." if len(missing) > 8 else "")
     count = f"{len(missing)} of {layout.num_shards} shards of {group} are missing or damaged"
-    builders = builders_at_work(group)
+    builders = builders_at_work(group / MANIFEST)
     if builders:
         return f"{count} ({shown}): {builders[0].describe()} is building them, wait for it"
     return f"{count} ({shown}): run `prediff cache latents`, it computes just those"

@@ -17,7 +17,7 @@ from pathlib import Path
 import google_crc32c
 import numpy as np
 
-from hpc.durable_files import flush_to_disk
+from hpc.durable_files import flush_to_disk, open_new
 from prediff.latents.layout import ArraySpec
 
 CRC_BYTES = 4
@@ -51,7 +51,7 @@ class ShardWriter:
         self._slots = events_per_shard
         self._crcs: list[int] = []
         self._hash = hashlib.sha256()
-        self._stream = open(file, "xb")  # noqa: SIM115 (closed by finish or close)
+        self._stream = open_new(file)  # closed by finish or close
 
     def append(self, item: np.ndarray) -> None:
         """Write the next event, of the array's shape and dtype."""

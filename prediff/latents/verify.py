@@ -4,9 +4,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from hpc.build_lease import Builder, BuildLease, builders_at_work
 from hpc.durable_files import flush_folder, storage_errors_as_advice
 from hpc.errors import UserError
-from prediff.latents.builders import Builder, BuildLease, builders_at_work
 from prediff.latents.layout import (
     DamagedDocumentError,
     StoreLayout,
@@ -70,7 +70,7 @@ def describe_group(group: Path) -> GroupInfo:
         layout=layout,
         shards_present=len(marked_shards(group, layout)),
         bytes_present=sum(file.stat().st_size for file in files if file.exists()),
-        builders=tuple(builders_at_work(group)),
+        builders=tuple(builders_at_work(group / MANIFEST)),
     )
 
 
@@ -119,7 +119,7 @@ def drop_damaged(check: GroupCheck) -> None:
     if check.layout is None or not check.shards:
         return
     group = check.group
-    with storage_errors_as_advice(group), BuildLease(group, rank=0, world=1):
+    with storage_errors_as_advice(group), BuildLease(group / MANIFEST, rank=0, world=1):
         for shard in check.shards:
             # The marker first: without it nobody reads the files.
             marker_file(group, shard).unlink(missing_ok=True)

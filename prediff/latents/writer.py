@@ -9,15 +9,15 @@ Letters: T frames of an event, N frames of a batch, H W pixels, h w c the latent
 
 import shutil
 import time
-import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+from hpc.build_lease import BuildLease, builders_at_work
 from hpc.cluster.mpi import Ranks, SeparateRanks
 from hpc.durable_files import (
-    ASIDE,
+    aside_path,
     flush_folder,
     move_durably,
     remove_leftovers,
@@ -25,7 +25,6 @@ from hpc.durable_files import (
     write_durably,
 )
 from hpc.errors import UserError
-from prediff.latents.builders import BuildLease, builders_at_work
 from prediff.latents.encoding import Encode, EncodedEvent, ReadEvent, encode_events
 from prediff.latents.layout import (
     DamagedDocumentError,
@@ -51,6 +50,7 @@ from prediff.latents.manifest import (
 from prediff.latents.shard_file import ShardWriter, shard_file_size
 
 PROGRESS_SECONDS = 1.0
+KEPT = "the shards that are finished are kept"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,13 +130,13 @@ def build_store(
         latent_shape=latent_shape,
         events_per_shard=events_per_shard,
     )
-    with storage_errors_as_advice(group), ExitStack() as stack:
+    with storage_errors_as_advice(group, kept=KEPT), ExitStack() as stack:
         for folder in (MANIFEST, "event", *(array.name for array in layout.arrays)):
             (group / folder).mkdir(parents=True, exist_ok=True)
         # Rank 0 first: of two builders that start at once, one gets all its ranks in.
         if ranks.rank > 0:
             ranks.barrier()
-        sign = stack.enter_context(BuildLease(group, rank=ranks.rank, world=ranks.size))
+        sign = stack.enter_context(BuildLease(group / MANIFEST, rank=ranks.rank, world=ranks.size))
         if ranks.rank == 0:
             ranks.barrier()
             _write_documents(Path(path), group, layout, event_ids)
@@ -144,13 +144,15 @@ def build_store(
         watch = _ProgressWatch(group, layout, progress if ranks.rank == 0 else None)
 
         def on_batch(frames: int) -> None:
-            sign.report(frames_in_shard=frames)
+            sign.report(progress=frames)
             watch.look()
 
         mine = range(ranks.rank, layout.num_shards, ranks.size)
         computed = 0
         for shard in mine:
-            remove_leftovers(group / MANIFEST, marker_file(group, shard).stem)
+            remove_leftovers(
+                group / MANIFEST, f"{marker_file(group, shard).stem}.*", sole_writer=True
+            )
             if find_damage(group, layout, shard) is None:
                 continue
             encoded = encode_events(
@@ -163,7 +165,7 @@ def build_store(
                 on_batch=on_batch,
             )
             _build_shard(group, layout, shard, encoded, sign)
-            sign.report(frames_in_shard=0)
+            sign.report(progress=0)
             computed += 1
         ranks.barrier(watch.look)
         watch.look(now=True)
@@ -228,7 +230,7 @@ def _write_documents(
     }
     for file, data in documents.items():
         if not file.is_file() or file.read_bytes() != data:
-            remove_leftovers(file.parent, file.name)
+            remove_leftovers(file.parent, file.name, sole_writer=True)
             write_durably(file, data)
 
 
@@ -258,10 +260,8 @@ def _build_shard(
     encoded: Iterator[EncodedEvent],
     sign: BuildLease,
 ) -> None:
-    stem = f"{marker_file(group, shard).stem}.{uuid.uuid4().hex}"
-    aside = {
-        array.name: group / MANIFEST / f"{stem}.{array.name}{ASIDE}" for array in layout.arrays
-    }
+    stem = marker_file(group, shard).with_suffix("")
+    aside = {array.name: aside_path(stem.with_suffix(f".{array.name}")) for array in layout.arrays}
     writers: dict[str, ShardWriter] = {}
     try:
         for array in layout.arrays:
@@ -319,6 +319,6 @@ class _ProgressWatch:
     def _count(self) -> tuple[int, int]:
         done = marked_shards(self._group, self._layout)
         events = sum(len(self._layout.shard_events(shard)) for shard in done)
-        partial = sum(builder.frames_in_shard for builder in builders_at_work(self._group))
+        partial = sum(builder.progress for builder in builders_at_work(self._group / MANIFEST))
         total = self._layout.num_events * self._layout.num_frames
         return len(done), min(events * self._layout.num_frames + partial, total)

@@ -1,11 +1,11 @@
 """What a profile holds, in memory and as JSON: one schema for every script and for the report."""
 
 import json
-import os
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from hpc.durable_files import write_durably
 from hpc.errors import UserError
 
 FORMAT = 1
@@ -151,9 +151,7 @@ def _median(values: tuple[float, ...]) -> float:
 def write_report(folder: Path, report: Report) -> Path:
     """Write the JSON of a report into its folder."""
     path = folder / REPORT_FILE
-    partial = path.with_suffix(".partial")
-    partial.write_text(report.model_dump_json(indent=1))
-    os.replace(partial, path)
+    write_durably(path, report.model_dump_json(indent=1))
     return path
 
 

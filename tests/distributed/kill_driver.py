@@ -121,11 +121,11 @@ class Job:
 
 
 def is_writing_checkpoint(run: Path) -> bool:
-    return any(run.glob("*/checkpoints/.step_*.tmp-*"))
+    return any(run.glob("*/checkpoints/.step_*.aside"))
 
 
 def is_writing_shard(run: Path) -> bool:
-    return any(run.glob("latents/*/*/*/manifest/shard_*.aside"))
+    return any(run.glob("latents/*/*/*/manifest/.shard_*.aside"))
 
 
 def wait(job: Job, moment: Callable[[], bool], *, until: str, timeout: float) -> str:

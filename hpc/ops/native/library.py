@@ -9,9 +9,10 @@ import hashlib
 import os
 import shutil
 import subprocess
-import tempfile
 from functools import cache
 from pathlib import Path
+
+from hpc.durable_files import replace_file
 
 CPU_SOURCES = Path(__file__).parent / "cpu"
 
@@ -94,23 +95,17 @@ def build_library(
         return library
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        handle, aside = tempfile.mkstemp(prefix=f"{name}-", suffix=".building", dir=folder)
-        os.close(handle)
+        with replace_file(library) as aside:
+            command = [compiler, *flags, *(f"-I{directory}" for directory in include)]
+            result = subprocess.run(
+                [*command, *map(str, sources), "-o", str(aside)], capture_output=True, text=True
+            )
+            if result.returncode != 0:
+                first = next((line for line in result.stderr.splitlines() if "error" in line), "")
+                raise LibraryUnavailable(f"{compiler} could not build {name}: {first}")
+            aside.chmod(0o755)
     except OSError as error:
         raise LibraryUnavailable(f"the cache folder {folder} cannot be written: {error}") from error
-    try:
-        command = [compiler, *flags, *(f"-I{directory}" for directory in include)]
-        result = subprocess.run(
-            [*command, *map(str, sources), "-o", aside], capture_output=True, text=True
-        )
-        if result.returncode != 0:
-            first = next((line for line in result.stderr.splitlines() if "error" in line), "")
-            raise LibraryUnavailable(f"{compiler} could not build {name}: {first}")
-        os.chmod(aside, 0o755)
-        os.replace(aside, library)
-    finally:
-        if os.path.exists(aside):
-            os.unlink(aside)
     return library
 
 

@@ -1,12 +1,10 @@
 import json
-import os
 import resource
 import shutil
 import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,10 +16,10 @@ from hpc.checkpoint.format import (
     list_checkpoints,
     read_checkpoint,
     read_state,
-    remove_leftovers,
     verify_checkpoint,
     write_checkpoint,
 )
+from hpc.durable_files import remove_leftovers
 
 
 def example_arrays() -> dict[str, dict[str, np.ndarray]]:
@@ -139,38 +137,17 @@ def test_a_full_disk_leaves_nothing_and_keeps_what_was_there(tmp_path, checkpoin
 
 
 def test_only_step_folders_are_checkpoints(tmp_path, checkpoint):
-    for name in (".step_00000001.tmp-host-1", "step_x", "superseded_step_00000002"):
+    for name in (".step_00000001.0123456789-5-77-ab.aside", "step_x", "superseded_step_00000002"):
         (tmp_path / name).mkdir()
     (tmp_path / "step_00000005").touch()
     assert list_checkpoints(tmp_path) == [(1234, checkpoint)]
     assert list_checkpoints(tmp_path / "absent") == []
 
 
-def test_everything_is_on_the_disk_before_one_rename_makes_it_visible(tmp_path, monkeypatch):
-    events = []
-    fsync, rename = os.fsync, Path.rename
-
-    def record_fsync(descriptor):
-        events.append(("sync", Path(f"/proc/self/fd/{descriptor}").readlink().name))
-        fsync(descriptor)
-
-    def record_rename(self, target):
-        events.append(("rename", self.name))
-        assert not target.exists()
-        return rename(self, target)
-
-    monkeypatch.setattr(os, "fsync", record_fsync)
-    monkeypatch.setattr(Path, "rename", record_rename)
-    write_checkpoint(tmp_path, step=1, arrays=example_arrays(), state={})
-    staging = events[-3][1]
-    assert staging.startswith(".step_00000001.tmp-")
-    files = {"model.safetensors", "optimizer.safetensors", "state.json", "manifest.json"}
-    assert {name for _, name in events[:-3]} == files
-    assert events[-3:] == [
-        ("sync", staging),
-        ("rename", staging),
-        ("sync", tmp_path.name),
-    ]
+def test_everything_is_on_the_disk_before_one_rename_makes_it_visible(tmp_path, disk_watch):
+    path = write_checkpoint(tmp_path, step=1, arrays=example_arrays(), state={})
+    assert disk_watch.renamed_to == [path]
+    disk_watch.assert_power_cut_safe()
 
 
 WRITER = """
@@ -199,23 +176,10 @@ def test_a_writer_killed_at_any_moment_leaves_whole_checkpoints_only(tmp_path):
         writer.stdout.close()
         for _, path in list_checkpoints(folder):
             verify_checkpoint(path)
-        leftovers += len(remove_leftovers(folder))
+        leftovers += len(remove_leftovers(folder, "step_*", sole_writer=True))
         assert all(path.name.startswith("step_") for path in folder.iterdir())
         shutil.rmtree(folder)
     assert leftovers > 0, "no kill hit a write: the test shows nothing"
-
-
-def test_the_folder_of_a_living_writer_is_no_leftover(tmp_path):
-    sleeper = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
-    try:
-        host = checkpoint_format.socket.gethostname()
-        alive = tmp_path / f".step_00000001.tmp-{host}-{sleeper.pid}"
-        alive.mkdir()
-        assert remove_leftovers(tmp_path) == []
-    finally:
-        sleeper.kill()
-        sleeper.wait()
-    assert remove_leftovers(tmp_path) == [alive]
 
 
 def test_the_manifest_lists_every_file(checkpoint):

@@ -92,7 +92,7 @@ def test_a_delete_that_fails_is_one_line_and_no_crash(tmp_path, monkeypatch, cap
     def refuse(path):
         raise OSError(13, "Permission denied")
 
-    monkeypatch.setattr(store, "remove_checkpoint", refuse)
+    monkeypatch.setattr(store, "remove_folder", refuse)
     writer = CheckpointWriter(tmp_path, rotation=Rotation(keep_last=1))
     for step in (1, 2):
         save(writer, step)
@@ -148,7 +148,7 @@ def test_an_abandoned_future_is_set_aside(three, caplog):
 
 
 def test_leftovers_are_cleaned_by_the_next_writer(tmp_path):
-    (tmp_path / ".step_00000001.tmp-elsewhere-5").mkdir()
+    (tmp_path / ".step_00000001.0123456789-5-77-ab.aside").mkdir()
     CheckpointWriter(tmp_path, rotation=Rotation())
     assert list(tmp_path.iterdir()) == []
 

@@ -6,6 +6,7 @@ import pytest
 from broken_radar import BROKEN_FILES
 from radar_trees import copy_mini, random_vil, write_tree
 
+from hpc.durable_files import aside_path
 from hpc.errors import UserError
 from prediff.data.dataset import open_windows
 from prediff.data.downsample import downsample, downsample_frames
@@ -107,11 +108,10 @@ def test_a_damaged_or_outdated_result_is_made_again(sevir, tmp_path):
 def test_what_a_killed_run_left_is_cleaned_up(sevir, tmp_path):
     folder = tmp_path / "lr/data/vil/2018"
     folder.mkdir(parents=True)
-    host = os.uname().nodename
-    dead = folder / f".a.h5.{host}-{2**22 + 1}.partial"  # above the highest process number
-    dead.write_bytes(b"half")
-    alive = folder / f".a.h5.{host}-{os.getppid()}.partial"
+    alive = aside_path(folder / "a.h5")
     alive.write_bytes(b"another run is at it")
+    dead = folder / alive.name.replace(f"-{os.getpid()}-", f"-{2**22 + 1}-")  # no such process
+    dead.write_bytes(b"half")
     downsample(sevir, tmp_path / "lr")
     assert not dead.exists()
     assert alive.exists()

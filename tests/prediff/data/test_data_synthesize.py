@@ -127,7 +127,7 @@ def test_an_interruption_leaves_nothing_behind(tmp_path):
 
 def test_a_place_that_cannot_be_written_is_one_clear_line(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match="cannot be written"):
+    with pytest.raises(UserError, match="cannot write"):
         synthesize(tmp_path / "file" / "data", recipe=SMALL)
 
 

@@ -16,10 +16,11 @@ import numpy as np
 import pytest
 from build_latents import FRAMES, IDENTITY, build, encode, read_event
 
+from hpc import build_lease
+from hpc.build_lease import BuildLease, builders_at_work
 from hpc.cluster.mpi import SeparateRanks
 from hpc.errors import UserError
-from prediff.latents import builders
-from prediff.latents.builders import BuildLease, builders_at_work
+from hpc.process_identity import process_namespace
 from prediff.latents.layout import group_path
 from prediff.latents.reader import open_store
 from prediff.latents.verify import drop_damaged, verify_group
@@ -134,8 +135,10 @@ def test_ctrl_c_leaves_finished_shards_and_nothing_aside(tmp_path):
 
 def test_a_second_builder_is_refused_naming_the_first(tmp_path):
     first = start(tmp_path, "--pause", "0.3")
-    wait_for(lambda: list(tmp_path.rglob("*.mean.aside")))
-    assert [builder.pid for builder in builders_at_work(group_of(tmp_path))] == [first.pid]
+    wait_for(lambda: list(tmp_path.rglob(".*.mean.*.aside")))
+    assert [builder.pid for builder in builders_at_work(group_of(tmp_path) / "manifest")] == [
+        first.pid
+    ]
     for ranks in (SeparateRanks(), SeparateRanks(rank=1, size=2)):
         with pytest.raises(UserError, match=f"process {first.pid} on host") as error:
             build(tmp_path, events=EVENTS, ranks=ranks)
@@ -211,7 +214,7 @@ def sign_of_another_host(group: Path, **changes: object) -> Path:
         "rank": 0,
         "world": 1,
         "beat": 3,
-        "frames_in_shard": 0,
+        "progress": 0,
     }
     (group / "manifest").mkdir(parents=True, exist_ok=True)
     file = group / "manifest" / "builder_0000_of_0001"
@@ -220,7 +223,7 @@ def sign_of_another_host(group: Path, **changes: object) -> Path:
 
 
 def test_a_builder_of_another_host_that_shows_no_sign_of_life_is_replaced(tmp_path, monkeypatch):
-    monkeypatch.setattr(builders, "PATIENCE", 0.3)
+    monkeypatch.setattr(build_lease, "PATIENCE", 0.3)
     sign_of_another_host(group_of(tmp_path))
     begin = time.monotonic()
     assert build(tmp_path).complete
@@ -228,8 +231,8 @@ def test_a_builder_of_another_host_that_shows_no_sign_of_life_is_replaced(tmp_pa
 
 
 def test_a_builder_of_another_host_that_shows_signs_of_life_is_respected(tmp_path, monkeypatch):
-    monkeypatch.setattr(builders, "PATIENCE", 20.0)
-    monkeypatch.setattr(builders, "BEAT", 0.05)
+    monkeypatch.setattr(build_lease, "PATIENCE", 20.0)
+    monkeypatch.setattr(build_lease, "BEAT", 0.05)
     sign_of_another_host(group_of(tmp_path))
     timer = threading.Timer(0.2, sign_of_another_host, [group_of(tmp_path)], {"beat": 4})
     timer.start()
@@ -244,14 +247,14 @@ def test_a_builder_that_gives_up_while_it_is_watched_is_not_waited_for(tmp_path)
     timer.start()
     begin = time.monotonic()
     assert build(tmp_path).complete
-    assert time.monotonic() - begin < builders.PATIENCE / 2
+    assert time.monotonic() - begin < build_lease.PATIENCE / 2
 
 
 def test_a_process_number_that_was_given_again_is_no_sign_of_life(tmp_path):
     sign_of_another_host(
         group_of(tmp_path),
         host=socket.gethostname(),
-        namespace=builders._process_namespace(),
+        namespace=process_namespace(),
         pid=os.getpid(),
         started=5,
     )

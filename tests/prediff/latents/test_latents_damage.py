@@ -320,7 +320,7 @@ def test_a_folder_that_cannot_be_written_is_one_line_of_advice(tmp_path, monkeyp
         raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(Path, "mkdir", refuse)
-    with pytest.raises(UserError, match=r"cannot write .* Choose another folder"):
+    with pytest.raises(UserError, match=r"cannot write .* Choose another place"):
         build(tmp_path)
 
 

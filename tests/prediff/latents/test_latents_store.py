@@ -224,6 +224,14 @@ def test_info_tells_size_and_hashes(tmp_path):
     assert verify_group(report.group).whole
 
 
+def test_a_shard_is_on_the_disk_before_its_marker_promises_it(tmp_path, disk_watch):
+    report = build(tmp_path)
+    disk_watch.assert_power_cut_safe()
+    places = [path.relative_to(report.group).parts[0] for path in disk_watch.renamed_to[-6:]]
+    assert report.layout.num_shards > 1
+    assert places == ["mean", "std", "manifest"] * 2
+
+
 def test_nothing_is_left_aside_after_a_build(tmp_path):
     report = build(tmp_path)
     left = [file.name for file in (report.group / "manifest").iterdir()]

@@ -1,8 +1,8 @@
-"""Signs of life: who is building a group right now, how far each rank is, and who is dead.
+"""The lock for "somebody is building this": who builds now, how far each rank is, who is dead.
 
-Each rank of a builder keeps a small file in the manifest folder, created exclusively, and counts it
-up every two seconds. A second builder that finds one refuses while its owner lives, and takes over
-when the owner is dead:
+Each rank of a builder keeps a small file in a folder of what is built, created exclusively, and
+counts it up every two seconds. A second builder that finds one refuses while its owner lives, and
+takes over when the owner is dead:
 
 - on the same host (same boot, same process namespace), dead means that no process has that number
   and start time: decided at once;
@@ -11,9 +11,8 @@ when the owner is dead:
   needed (`flock` is local on some of them).
 
 An owner that finds its file replaced (it was suspended and thought dead) stops before it publishes
-another shard. The signs only save double work: shards and markers appear by rename, and a marker's
-sums refuse a shard of anybody else, so even two builders that do not see each other, as the caches
-of a network file system may have it for a moment, leave whole shards or shards that are recomputed.
+more. The signs only save double work: two builders may not see each other for a moment (caches of
+a network file system), so what is built must appear whole, by rename, and be checked by its sums.
 """
 
 import json
@@ -27,7 +26,7 @@ from pathlib import Path
 from typing import Self
 
 from hpc.errors import UserError
-from prediff.latents.manifest import MANIFEST
+from hpc.process_identity import process_namespace, start_time
 
 BEAT = 2.0  # seconds between two signs
 PATIENCE = 60.0  # compiling a large graph may hold Python's lock, and the sign with it, for a while
@@ -45,7 +44,7 @@ class Builder:
     rank: int
     world: int
     beat: int
-    frames_in_shard: int
+    progress: int
 
     def describe(self) -> str:
         return f"process {self.pid} on host {self.host} (rank {self.rank} of {self.world})"
@@ -55,15 +54,15 @@ class BuildLease:
     """This rank's sign, kept while the context is open.
 
     Args:
-        group: the group's folder, whose manifest folder exists.
+        folder: inside what is built; it exists and is for such signs, among others.
         rank, world: this process's place among those of its builder.
 
     Raises (on entering):
-        UserError: another builder is at work in this group; the line names its process and host.
+        UserError: another builder is at work here; the line names its process and host.
     """
 
-    def __init__(self, group: Path, *, rank: int, world: int) -> None:
-        self._folder = group / MANIFEST
+    def __init__(self, folder: Path, *, rank: int, world: int) -> None:
+        self._folder = folder
         self._file = _sign_file(self._folder, rank=rank, world=world)
         self._me = _this_process(rank=rank, world=world)
         self._lock = threading.Lock()
@@ -87,9 +86,9 @@ class BuildLease:
         self._thread.join()
         self._remove()
 
-    def report(self, *, frames_in_shard: int) -> None:
-        """Tell how many frames of the shard that is being built are encoded."""
-        self._me = replace(self._me, frames_in_shard=frames_in_shard)
+    def report(self, *, progress: int) -> None:
+        """Tell how much of the part that is being built is done, in whatever unit."""
+        self._me = replace(self._me, progress=progress)
 
     def check_still_mine(self) -> None:
         """Refuse to go on when another builder took this one for dead.
@@ -104,8 +103,9 @@ class BuildLease:
             )
 
     def _create(self) -> bool:
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         try:
-            self._descriptor = os.open(self._file, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o644)
+            self._descriptor = os.open(self._file, flags, 0o644)
         except FileExistsError:
             return False
         try:
@@ -145,10 +145,10 @@ class BuildLease:
         os.fsync(self._descriptor)
 
 
-def builders_at_work(group: Path) -> list[Builder]:
-    """Return the builders whose signs are in the manifest, dead ones of this host left out."""
+def builders_at_work(folder: Path) -> list[Builder]:
+    """Return the builders whose signs are in a folder, dead ones of this host left out."""
     builders = []
-    for file in sorted((group / MANIFEST).glob("builder_*")):
+    for file in sorted(folder.glob("builder_*")):
         builder = _read_sign(file)
         if builder is not None and _is_alive(builder) is not False:
             builders.append(builder)
@@ -204,39 +204,20 @@ def _read_sign(file: Path) -> Builder | None:
 
 def _is_alive(builder: Builder) -> bool | None:
     """Return None when the process belongs to another host, where one cannot look."""
-    if builder.host != socket.gethostname() or builder.namespace != _process_namespace():
+    if builder.host != socket.gethostname() or builder.namespace != process_namespace():
         return None
-    return _start_time(builder.pid) == builder.started
+    return start_time(builder.pid) == builder.started
 
 
 def _this_process(*, rank: int, world: int) -> Builder:
-    started = _start_time(os.getpid())
+    started = start_time(os.getpid())
     return Builder(
         host=socket.gethostname(),
-        namespace=_process_namespace(),
+        namespace=process_namespace(),
         pid=os.getpid(),
         started=-1 if started is None else started,
         rank=rank,
         world=world,
         beat=0,
-        frames_in_shard=0,
+        progress=0,
     )
-
-
-def _process_namespace() -> str:
-    """Name what process numbers are relative to: this boot of the host, and the container."""
-    try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-        return f"{boot} {os.readlink('/proc/self/ns/pid')}"
-    except OSError:
-        return "unknown"
-
-
-def _start_time(pid: int) -> int | None:
-    """Return when a process of this host started, in clock ticks since boot; None if none such."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return None
-    fields = stat.rpartition(")")[2].split()
-    return None if fields[0] == "Z" else int(fields[19])
