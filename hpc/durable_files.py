@@ -60,7 +60,7 @@ def _write(file: Path, data: bytes | str, *, flush: bool) -> None:
 @contextmanager
 def replace_file(file: Path) -> Iterator[Path]:
     """Give the path to write to; on success that replaces ``file``, durably, else it is removed."""
-    file = _with_folder(file)
+    file = _cleared(file)
     aside = aside_path(file)
     open_new(aside).close()
     try:
@@ -79,7 +79,7 @@ def replace_folder(folder: Path, *, overwrite: bool = False) -> Iterator[Path]:
         overwrite: an older folder of that name goes, just before the new one comes (two renames:
             a kill between them leaves neither). Otherwise it must be absent or empty.
     """
-    folder = _with_folder(folder)
+    folder = _cleared(folder)
     aside, old = aside_path(folder), aside_path(folder)
     aside.mkdir()
     try:
@@ -183,10 +183,9 @@ def storage_errors_as_advice(path: Path, *, kept: str = "") -> Iterator[None]:
         raise UserError(f"cannot write {path}: {reason}. {advice}") from error
 
 
-def _with_folder(path: Path) -> Path:
-    """Make the folder of a path, and clear in it what the dead left of the same name."""
+def _cleared(path: Path) -> Path:
+    """Return where a path leads, after what the dead left there of the same name has gone."""
     path = path.resolve()
-    path.parent.mkdir(parents=True, exist_ok=True)
     remove_leftovers(path.parent, glob.escape(path.name))
     return path
 

@@ -86,6 +86,7 @@ def write_checkpoint(
     Raises:
         OSError: the disk is full or gone. What was there before is untouched.
     """
+    folder.mkdir(parents=True, exist_ok=True)
     final = step_folder(folder, step)
     with replace_folder(final, overwrite=True) as staging:
         files = {}

@@ -85,9 +85,11 @@ def config(
     except UserError as error:
         raise UserError(f"{file}: {error}") from None
     text = yaml.safe_dump(values, sort_keys=False, default_flow_style=None)
-    with storage_errors_as_advice(out), replace_file(out) as aside:
-        aside.write_text(f"# From {file.name}; what is not here has its default.\n" + text)
-        load_config(aside)
+    with storage_errors_as_advice(out):
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with replace_file(out) as aside:
+            aside.write_text(f"# From {file.name}; what is not here has its default.\n" + text)
+            load_config(aside)
     for key, reason in dropped:
         typer.echo(f"dropped {key}: {reason}")
     typer.echo(f"wrote {out}; {len(dropped)} keys dropped")

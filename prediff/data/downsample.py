@@ -107,6 +107,8 @@ def _convert(
     height, width = shape.height // POOL, shape.width // POOL
     frames = -(-shape.frames // FRAME_STEP)
     path = destination / "data" / file
+    with storage_errors_as_advice(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
     with (
         storage_errors_as_advice(path),
         replace_file(path) as aside,

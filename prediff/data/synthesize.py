@@ -94,6 +94,8 @@ def synthesize(
             f"{destination} exists and holds other data: name a new folder, or delete it first"
         )
     events = _date_events(recipe)
+    with storage_errors_as_advice(destination):
+        destination.parent.mkdir(parents=True, exist_ok=True)
     with storage_errors_as_advice(destination), replace_folder(destination) as folder:
         for number, event in enumerate(events):
             generator = keyed_generator(seed=recipe.seed, stream="synthetic_storms", sample=number)

@@ -166,6 +166,7 @@ def write_dataset(path: Path, dataset: xr.Dataset) -> None:
     """
     check_suffix(path)
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         if path.suffix == ".zarr":
             # Version 2: its consolidated metadata are a standard that every reader has.
             with replace_folder(path, overwrite=True) as aside:
