@@ -1,6 +1,4 @@
-"""Profile the training step of a stage and write a report: `prediff profile` does the same.
-
-    python prediff/profiler/profile_step.py --config configs/tiny.yaml --stage diffusion
+"""What `prediff profile` does: profile the training step of a network and write a report.
 
 With ``--run NAME`` the stage reads that run's data through its real loader; otherwise its inputs
 are made up. The traces of all ranks stay in ``reports/NAME/traces`` for chrome://tracing.
@@ -188,12 +186,3 @@ def _to_board(folder: Path, report: Report) -> None:
     }
     with TensorBoardWriter(folder) as board:
         board.scalars({f"profile/{report.stage}/{k}": v for k, v in values.items()}, step=0)
-
-
-if __name__ == "__main__":
-    import sys
-
-    from prediff.cli import main
-
-    sys.argv.insert(1, "profile")
-    main()
