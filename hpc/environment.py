@@ -16,6 +16,8 @@ def has_npu() -> bool:
 def prepare_environment(environ: MutableMapping[str, str] | None = None) -> None:
     """Set defaults that MindSpore reads when it is imported; what the user set stays.
 
+    - ``GLOG_v=3``: MindSpore prints errors alone. Its warnings are of its own making (hashes of a
+      first compilation, operators chosen); GLOG_v=2 brings them back.
     - ``PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION=python``: MindSpore's generated protobuf code needs
       it, and sets it too late when TensorBoard's writer was imported first.
     - ``OMP_NUM_THREADS``: the cores of this host shared out over its ranks, when a launcher
@@ -26,6 +28,7 @@ def prepare_environment(environ: MutableMapping[str, str] | None = None) -> None
       30 s is less than a compilation.
     """
     environ = os.environ if environ is None else environ
+    environ.setdefault("GLOG_v", "3")
     environ.setdefault("PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION", "python")
     if "MS_ROLE" in environ:
         ranks = int(environ.get("MS_WORKER_NUM", "1"))

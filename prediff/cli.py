@@ -4,7 +4,9 @@ import errno
 import os
 import sys
 import traceback
-from typing import NoReturn, TypeGuard
+from importlib.metadata import PackageNotFoundError
+from importlib.metadata import version as installed_version
+from typing import Annotated, NoReturn, TypeGuard
 
 import typer
 
@@ -13,6 +15,7 @@ from hpc.cluster.stop import STOPPED_EXIT_CODE
 from hpc.errors import UserError, one_line
 from prediff.commands import run
 from prediff.commands.cache import cache_app
+from prediff.commands.config import config
 from prediff.commands.convert import convert_app
 from prediff.commands.data import data_app
 from prediff.commands.evaluate import compare, evaluate
@@ -28,12 +31,38 @@ BAD_INPUT = 2
 INTERRUPTED = 130
 
 app = typer.Typer(
-    help="PreDiff: probabilistic rain nowcasting by latent diffusion, trained on many devices.\n\n"
-    "The whole job: `bash launch/msrun_8p.sh`, or `prediff run` in one process.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
 )
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(", ".join(map(_installed, ("prediff-hpc", "mindspore", "numpy"))))
+        raise typer.Exit
+
+
+def _installed(package: str) -> str:
+    try:
+        return f"{package} {installed_version(package)}"
+    except PackageNotFoundError:
+        return f"{package}, not installed"
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="say it and end"),
+    ] = False,
+) -> None:
+    """PreDiff: probabilistic rain nowcasting by latent diffusion, trained on many devices.
+
+    The whole job: `bash launch/msrun_8p.sh`, or `prediff run` in one process.
+    """
+
+
 train_app = typer.Typer(help="Train one stage of a run.", no_args_is_help=True)
 app.command("run")(run.run_all)
 app.command("launch")(run.launch_ranks)
@@ -47,6 +76,7 @@ app.command("evaluate")(evaluate)
 app.command("compare")(compare)
 app.command("guidance")(guidance)
 app.command("status")(status)
+app.command("config")(config)
 app.command("plan")(plan)
 app.command("profile")(profile)
 train_app.command("autoencoder")(run.train_autoencoder)

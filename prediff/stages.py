@@ -234,7 +234,7 @@ STAGES = (
     Stage(
         "evaluation",
         is_evaluated,
-        lambda folder, config, runtime, stop, say: evaluate(folder, config, runtime),
+        lambda folder, config, runtime, stop, say: evaluate(folder, config, runtime, say=say),
     ),
 )
 

@@ -1,13 +1,15 @@
 """The curves of a training: the same tags for every task, so that runs overlay in TensorBoard.
 
-TensorBoard sorts groups by name, so the losses come first: ``loss``, ``optimizer``, ``speed``,
-``time`` (goodput and where every second went), ``validation``.
+TensorBoard sorts groups by name, so the losses come first: ``loss``, ``loss_parts``, ``optimizer``,
+``speed``, ``time`` (goodput and where every second went), ``validation``; pictures are in
+``pictures``.
 """
 
 from collections.abc import Mapping
 from typing import Any
 
-LOSS, OPTIMIZER, SPEED, TIME, VALIDATION = "loss", "optimizer", "speed", "time", "validation"
+LOSS, LOSS_PARTS = "loss", "loss_parts"
+OPTIMIZER, SPEED, TIME, VALIDATION = "optimizer", "speed", "time", "validation"
 TRAINING_LOSS = f"{LOSS}/training"
 VALIDATION_LOSS = f"{LOSS}/validation"
 
@@ -71,7 +73,7 @@ def step_curves(
     """
     curves = {}
     for name, value in values.items():
-        group = OPTIMIZER if name in _OPTIMIZER_VALUES else LOSS
+        group = OPTIMIZER if name in _OPTIMIZER_VALUES else LOSS_PARTS
         curves[TRAINING_LOSS if name == "loss" else f"{group}/{name}"] = value
     return {
         **curves,

@@ -14,7 +14,26 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 PositiveInt = Annotated[int, Field(ge=1)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
-Betas = tuple[Fraction, Fraction]
+Betas = Annotated[
+    tuple[Fraction, Fraction],
+    Field(description="AdamW's decay of the first and the second moment, per step"),
+]
+Duration = Annotated[
+    str,
+    Field(
+        pattern=r"^[1-9]\d* (steps|epochs)$", description="length of the training: steps or epochs"
+    ),
+]
+GlobalBatch = Annotated[
+    PositiveInt, Field(description="samples of one step, of all ranks together")
+]
+LearningRate = Annotated[
+    float, Field(gt=0, description="highest learning rate, after warm-up, before decay")
+]
+WeightDecay = Annotated[float, Field(ge=0, description="AdamW's, on weights of two axes or more")]
+Clip = Annotated[
+    float, Field(gt=0, description="global norm to which a longer gradient is shortened")
+]
 Weight = Annotated[float, Field(ge=0)]
 
 
@@ -25,8 +44,8 @@ class Section(BaseModel):
 class Synthetic(Section):
     """The storms that are made when `data.root` is not given."""
 
-    train_events: PositiveInt = 48
-    test_events: PositiveInt = 8
+    train_events: PositiveInt = Field(48, description="events of 25 frames to train on")
+    test_events: PositiveInt = Field(8, description="later events, for the test")
 
 
 class Data(Section):
@@ -35,8 +54,8 @@ class Data(Section):
     frame_size: PositiveInt = Field(
         64, description="pixels a side; larger frames are reduced by block maximum, as SEVIR-LR was"
     )
-    context_frames: PositiveInt = 7
-    forecast_frames: PositiveInt = 6
+    context_frames: PositiveInt = Field(7, description="frames that a forecast starts from")
+    forecast_frames: PositiveInt = Field(6, description="frames that are forecast")
     window_stride: PositiveInt = Field(6, description="frames between the windows of an event")
     test_from: Literal["auto"] | datetime = Field(
         "auto", description="events later than this UTC time are the test set; auto: the widest gap"
@@ -44,32 +63,41 @@ class Data(Section):
     split: Literal["by_event", "by_sequence"] = Field(
         "by_event", description="by_sequence is the reference's split: its windows overlap"
     )
-    validation_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    validation_fraction: Annotated[float, Field(gt=0, lt=1)] = Field(
+        0.1, description="share of the training events that validate instead"
+    )
 
 
 class Autoencoder(Section):
     """The frame-wise VAE (Gao et al. 2023, section 3.1; MODEL section 3)."""
 
-    latent_channels: PositiveInt = 16
-    widths: tuple[PositiveInt, ...] = (8, 16, 32, 64)
-    layers_per_block: PositiveInt = 1
-    norm_groups: PositiveInt = 8
+    latent_channels: PositiveInt = Field(16, description="channels of a latent frame")
+    widths: tuple[PositiveInt, ...] = Field(
+        (8, 16, 32, 64),
+        description="channels of each block; every block but the last halves frames",
+    )
+    layers_per_block: PositiveInt = Field(1, description="residual layers of a block")
+    norm_groups: PositiveInt = Field(8, description="groups of the group normalisations")
 
 
 class Earthformer(Section):
     """What the denoiser and the alignment network have in common (MODEL sections 2 and 5)."""
 
-    base_width: PositiveInt = 32
-    depths: tuple[PositiveInt, ...] = (1, 1)
-    num_heads: PositiveInt = 2
+    base_width: PositiveInt = Field(32, description="channels of the first level")
+    depths: tuple[PositiveInt, ...] = Field((1, 1), description="blocks of each level")
+    num_heads: PositiveInt = Field(2, description="attention heads of every level")
     width_exponent: Annotated[float, Field(ge=0)] = Field(
         1.0, description="width of level i: base_width * int(2**(width_exponent * i))"
     )
-    attention_pattern: str = "axial"
-    padding: Literal["zeros", "ignore", "nearest"] = "zeros"
-    attention_dropout: Fraction = 0.0
-    projection_dropout: Fraction = 0.0
-    feed_forward_dropout: Fraction = 0.0
+    attention_pattern: str = Field(
+        "axial", description="how cuboids are cut, by name: axial, as published, is along each axis"
+    )
+    padding: Literal["zeros", "ignore", "nearest"] = Field(
+        "zeros", description="of frames that cuboids do not divide"
+    )
+    attention_dropout: Fraction = Field(0.0, description="share of attention weights dropped")
+    projection_dropout: Fraction = Field(0.0, description="share dropped after attention")
+    feed_forward_dropout: Fraction = Field(0.0, description="share dropped within feed-forwards")
     recompute: bool = Field(
         False, description="keep only what enters a block, and run it again in the backward pass"
     )
@@ -84,9 +112,13 @@ class Earthformer(Section):
 class Denoiser(Earthformer):
     """The Earthformer-UNet (MODEL section 2)."""
 
-    time_block_dropout: Fraction = 0.0
-    global_vectors: Annotated[int, Field(ge=0)] = 0
-    hierarchical_position_embedding: bool = False
+    time_block_dropout: Fraction = Field(0.0, description="share dropped within time blocks")
+    global_vectors: Annotated[int, Field(ge=0)] = Field(
+        0, description="vectors that all cuboids see and change"
+    )
+    hierarchical_position_embedding: bool = Field(
+        False, description="position embeddings at every level, not the first alone"
+    )
 
 
 class Diffusion(Section):
@@ -97,7 +129,7 @@ class Diffusion(Section):
         description="crps: instead of a diffusion a network that makes each member in one pass, on "
         "pixels, without autoencoder and latents; section one_pass",
     )
-    noise_steps: PositiveInt = 1000
+    noise_steps: PositiveInt = Field(1000, description="of the process that adds noise")
     noise_schedule: Literal["linear", "cosine", "sqrt_linear", "sqrt", "straight"] = Field(
         "linear", description="straight: the path of flow matching"
     )
@@ -105,7 +137,9 @@ class Diffusion(Section):
         "v", description="what the denoiser predicts: eps as published; v learns faster"
     )
     learn_log_variance: bool = Field(True, description="a learned weight a noise step")
-    variational_weight: Annotated[float, Field(ge=0)] = 0.0
+    variational_weight: Annotated[float, Field(ge=0)] = Field(
+        0.0, description="of the variational bound beside the simple loss"
+    )
     latent_scale: Annotated[float, Field(gt=0)] | Literal["unit_variance"] = Field(
         "unit_variance", description="factor on the target latents; the published one is 1"
     )
@@ -124,10 +158,12 @@ class OnePass(Section):
         "nothing", description="starter: a training begins with the packaged weights"
     )
     patch: PositiveInt = Field(2, description="pixels a side that become channels of one cell")
-    widths: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (40, 80, 128)
+    widths: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = Field(
+        (40, 80, 128), description="channels of each level; every level but the last halves frames"
+    )
     blocks: PositiveInt = Field(1, description="residual blocks per level, down and up")
-    noise_channels: PositiveInt = 8
-    norm_groups: PositiveInt = 8
+    noise_channels: PositiveInt = Field(8, description="channels of noise, a member's own")
+    norm_groups: PositiveInt = Field(8, description="groups of the group normalisations")
     alpha: Annotated[float, Field(gt=0, le=1)] = Field(0.95, description="1: the fair CRPS")
     weights: tuple[Weight, Weight, Weight, Weight, Weight, Weight] = Field(
         (1.0, 1.0, 0.5, 0.25, 0.1, 0.1),
@@ -144,32 +180,38 @@ class OnePass(Section):
 class Alignment(Earthformer):
     """The knowledge-alignment network (MODEL section 5)."""
 
-    base_width: PositiveInt = 16
-    num_heads: PositiveInt = 1
+    base_width: PositiveInt = Field(16, description="channels of the first level")
+    num_heads: PositiveInt = Field(1, description="attention heads of every level")
 
 
 class Training(Section):
     """What every training stage has: length, batches, optimizer, and what is kept."""
 
-    duration: Annotated[str, Field(pattern=r"^[1-9]\d* (steps|epochs)$")]
-    global_batch: PositiveInt
+    duration: Duration
+    global_batch: GlobalBatch
     micro_batch: PositiveInt = Field(
         64, description="samples a rank holds at once; a larger share is accumulated"
     )
-    learning_rate: Annotated[float, Field(gt=0)]
-    weight_decay: Annotated[float, Field(ge=0)]
-    warmup_fraction: Fraction = 0.1
-    warmup_start: Annotated[float, Field(ge=0, le=1)] = 0.1
-    final_learning_rate_ratio: Annotated[float, Field(ge=0, le=1)] = 1e-3
-    gradient_clip: Annotated[float, Field(gt=0)] = 1.0
-    log_every: PositiveInt = 10
-    validate_every: PositiveInt = 100
-    checkpoint_every: PositiveInt = 100
-    keep_checkpoints: PositiveInt = 2
+    learning_rate: LearningRate
+    weight_decay: WeightDecay
+    warmup_fraction: Fraction = Field(0.1, description="share of the steps with a rising rate")
+    warmup_start: Annotated[float, Field(ge=0, le=1)] = Field(
+        0.1, description="of learning_rate, at the first step"
+    )
+    final_learning_rate_ratio: Annotated[float, Field(ge=0, le=1)] = Field(
+        1e-3, description="of learning_rate, at the last step of the cosine"
+    )
+    gradient_clip: Clip = 1.0
+    log_every: PositiveInt = Field(10, description="steps between lines of the log")
+    validate_every: PositiveInt = Field(100, description="steps between validations")
+    checkpoint_every: PositiveInt = Field(100, description="steps between checkpoints")
+    keep_checkpoints: PositiveInt = Field(2, description="newest checkpoints that are kept")
     keep_every: PositiveInt | None = Field(
         None, description="steps; checkpoints at their multiples are never deleted"
     )
-    stop_after_bad_steps: PositiveInt = 10
+    stop_after_bad_steps: PositiveInt = Field(
+        10, description="steps in a row without a finite loss and gradient that end the run"
+    )
 
 
 class Adversarial(Section):
@@ -184,14 +226,14 @@ class Adversarial(Section):
     base_width: PositiveInt = Field(16, description="channels of the discriminator's first layer")
     learning_rate: Annotated[float, Field(gt=0)] = Field(5e-6, description="constant")
     betas: Betas = (0.5, 0.9)
-    gradient_clip: Annotated[float, Field(gt=0)] = 1.0
+    gradient_clip: Clip = 1.0
 
 
 class TrainAutoencoder(Training):
-    duration: Annotated[str, Field(pattern=r"^[1-9]\d* (steps|epochs)$")] = "400 steps"
-    global_batch: PositiveInt = 16
-    learning_rate: Annotated[float, Field(gt=0)] = 2e-3
-    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    duration: Duration = "400 steps"
+    global_batch: GlobalBatch = 16
+    learning_rate: LearningRate = 2e-3
+    weight_decay: WeightDecay = 0.0
     summation_shards: PositiveInt | None = Field(
         8,
         description="at most so many equal parts of the global batch, a power of two, whose "
@@ -199,10 +241,12 @@ class TrainAutoencoder(Training):
         "divides it; null, and with an adversary: as is fastest",
     )
     betas: Betas = (0.9, 0.999)
-    kl_weight: Annotated[float, Field(ge=0)] = 1e-6
+    kl_weight: Annotated[float, Field(ge=0)] = Field(
+        1e-6, description="of the divergence from a normal distribution beside the reconstruction"
+    )
     adversarial: Adversarial = Adversarial()
-    augmentation: Literal["none", "flips_and_quarter_turns", "any_rotation"] = (
-        "flips_and_quarter_turns"
+    augmentation: Literal["none", "flips_and_quarter_turns", "any_rotation"] = Field(
+        "flips_and_quarter_turns", description="how frames are turned before they are learned"
     )
 
     @model_validator(mode="after")
@@ -222,21 +266,23 @@ class TrainAutoencoder(Training):
 
 
 class TrainDiffusion(Training):
-    duration: Annotated[str, Field(pattern=r"^[1-9]\d* (steps|epochs)$")] = "300 steps"
-    global_batch: PositiveInt = 16
-    learning_rate: Annotated[float, Field(gt=0)] = 2e-3
-    weight_decay: Annotated[float, Field(ge=0)] = 1e-2
-    ema_decay: Fraction = 0.98
+    duration: Duration = "300 steps"
+    global_batch: GlobalBatch = 16
+    learning_rate: LearningRate = 2e-3
+    weight_decay: WeightDecay = 1e-2
+    ema_decay: Fraction = Field(
+        0.98, description="of the moving average of the weights, per step; 0.98 is 50 steps long"
+    )
     augmentation: Literal["none", "flips_and_quarter_turns"] = Field(
         "none", description="flips_and_quarter_turns: eight latent variants of every event"
     )
 
 
 class TrainAlignment(Training):
-    duration: Annotated[str, Field(pattern=r"^[1-9]\d* (steps|epochs)$")] = "300 steps"
-    global_batch: PositiveInt = 16
-    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
-    weight_decay: Annotated[float, Field(ge=0)] = 1e-2
+    duration: Duration = "300 steps"
+    global_batch: GlobalBatch = 16
+    learning_rate: LearningRate = 1e-3
+    weight_decay: WeightDecay = 1e-2
 
 
 class Guidance(Section):
@@ -251,7 +297,9 @@ class Guidance(Section):
     factor: Annotated[float, Field(gt=0)] = Field(
         1.0, description="on what the source gives; the published demonstration takes 2"
     )
-    scale: Annotated[float, Field(gt=0)] = 50.0
+    scale: Annotated[float, Field(gt=0)] = Field(
+        50.0, description="strength of the pull; the published one is 50"
+    )
     coupling: Literal["per_sample", "reference"] = Field(
         "per_sample", description="reference: the members of a batch influence each other"
     )
@@ -273,8 +321,10 @@ class Forecast(Section):
     steps: PositiveInt = Field(
         10, description="of the solver; ddpm with all noise steps: as published"
     )
-    ensemble_members: PositiveInt = 8
-    weights: Literal["ema", "raw"] = "ema"
+    ensemble_members: PositiveInt = Field(8, description="forecasts of every case")
+    weights: Literal["ema", "raw"] = Field(
+        "ema", description="ema: the moving average; raw: as the last step left them"
+    )
     cases: PositiveInt | Literal["all"] = Field(8, description="test windows, spread evenly")
     batch: PositiveInt = Field(8, description="members that a rank samples at once")
     guidance: Guidance = Guidance()
@@ -306,7 +356,9 @@ class Parallel(Section):
 
 
 class Config(Section):
-    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = Field(
+        0, description="keys every draw: data, weights, order, noise"
+    )
     data: Data = Data()
     autoencoder: Autoencoder = Autoencoder()
     denoiser: Denoiser = Denoiser()

@@ -8,13 +8,18 @@ from prediff.data.catalog import CATALOG_NAME, read_vil_rows
 from prediff.data.dataset import RadarWindows, open_windows
 from prediff.data.selection import SPLITS, Selection, Split
 from prediff.data.split_date import widest_gap
-from prediff.data.synthesize import Recipe, synthesize
+from prediff.data.synthesize import RECIPE_NAME, Recipe, synthesize
 from prediff.run_folder import RunFolder
 
 
 def data_root(folder: RunFolder, config: Config) -> Path:
     """Return the user's data, or the run's own synthetic ones."""
     return config.data.root or folder.data
+
+
+def is_synthetic(folder: RunFolder, config: Config) -> bool:
+    """Return whether the run's data are storms that a program made up."""
+    return config.data.root is None or (config.data.root / RECIPE_NAME).exists()
 
 
 def make_synthetic_data(folder: RunFolder, config: Config) -> bool:

@@ -1,6 +1,9 @@
 """Stage: scores, plots and pictures of a run's forecasts, against baselines."""
 
 import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,9 +14,10 @@ from hpc.errors import UserError
 from hpc.monitor.tensorboard_writer import TensorBoardWriter
 from prediff.config import Config
 from prediff.data.dataset import RadarWindows
-from prediff.data.open_data import open_split
+from prediff.data.open_data import is_synthetic, open_split
 from prediff.evaluation.baselines import Baselines
 from prediff.evaluation.compare_runs import SCOREBOARD
+from prediff.evaluation.origin import origin
 from prediff.evaluation.report import CasePictures, write_report
 from prediff.evaluation.score_plots import score_figures
 from prediff.forecasting.file import is_forecast_of, read_forecast
@@ -30,14 +34,32 @@ from prediff.verification.protocols import protocol_named
 from prediff.verification.scoreboard import Scoreboard
 
 PICTURED_CASES = 4
+KINDS = ("png", "gif")
 MADE_FROM = "made_from.json"
 
 
-def evaluate(folder: RunFolder, config: Config, runtime: Runtime) -> None:
+def _silent(text: str) -> None:
+    """Say nothing."""
+
+
+def evaluate(
+    folder: RunFolder,
+    config: Config,
+    runtime: Runtime,
+    *,
+    say: Callable[[str], None] = _silent,
+) -> None:
     """Score the run's forecasts and draw them; ranks share the cases, rank 0 writes.
 
+    A case that cannot be scored, for whatever reason, is named, counted and left out for all
+    systems alike.
+
+    Args:
+        say: prints what is going on.
+
     Raises:
-        UserError: no forecasts or older ones, no test data, or data that the protocol cannot use.
+        UserError: no forecasts or older ones, no test data, data that the protocol cannot use, or
+            no case that can be scored.
     """
     protocol = protocol_named(config.evaluate.protocol)
     with open_split(folder, config, "test") as windows:
@@ -51,44 +73,88 @@ def evaluate(folder: RunFolder, config: Config, runtime: Runtime) -> None:
             cadence_minutes=minutes,
             first_time=min(case.case.init_time for case in cases).isoformat(),
         )
-        _refuse_other_forecasts(folder, config, cases)
+        left_out = _refuse_other_forecasts(folder, config, cases)
         leads = [minutes * (1 + lead) for lead in range(config.data.forecast_frames)]
         board = Scoreboard(lead_minutes=leads, protocol=protocol)
         baselines = Baselines(folder, config)
-        for case in cases[runtime.place.rank :: runtime.place.size]:
-            _score(board, folder, config, windows, case, baselines)
+        scored = [case for case in cases if case.case.label not in left_out]
+        mine = scored[runtime.place.rank :: runtime.place.size]
+        failed: dict[str, str] = {}
+        for done, case in enumerate(mine, 1):
+            say(f"scoring case {done}/{len(mine)} of this rank: {case.case.label}")
+            try:
+                _score(board, folder, config, windows, case, baselines)
+            except Exception as error:  # one case must not end the evaluation of all others
+                failed[case.case.label] = _reason(error)
         states = runtime.all_gather_object(board.state() if board.cases else None)
+        for others in runtime.all_gather_object(failed):
+            left_out |= others
+        for label, reason in left_out.items():
+            say(f"left out {label}: {reason}")
+        if len(left_out) == len(cases):
+            raise UserError(f"none of {len(cases)} cases can be scored: {reason}")
         if not runtime.is_first:
             return
         merged = Scoreboard(lead_minutes=leads, protocol=protocol)
         for state in filter(None, states):
             merged.merge(Scoreboard.from_state(state, protocol=protocol))
+        say(f"comparing {merged.cases} cases of {merged.events} events")
         tables = merged.tables(seed=config.seed)
+        tables["left_out"] = [
+            {"case": label, "reason": reason} for label, reason in left_out.items()
+        ]
+        tables["synthetic_data"] = is_synthetic(folder, config)
         folder.evaluation.mkdir(parents=True, exist_ok=True)
         merged.save(folder.evaluation / SCOREBOARD)
         write_scores(tables, folder.evaluation)
-        _draw(folder, config, windows, cases[:PICTURED_CASES], tables, leads, baselines)
+        kept = [case for case in cases if case.case.label not in left_out]
+        say("drawing plots and cases")
+        _draw(folder, config, windows, cases, kept[:PICTURED_CASES], tables, leads, baselines)
         write_durably(folder.evaluation / MADE_FROM, json.dumps(_made_from(folder, config)))
 
 
-def _refuse_other_forecasts(folder: RunFolder, config: Config, cases: list[TestCase]) -> None:
+def _reason(error: BaseException) -> str:
+    """Return an error as one line."""
+    text = " ".join(str(error).split()) or "no details"
+    return text if isinstance(error, UserError) else f"{type(error).__name__}: {text}"
+
+
+def _refuse_other_forecasts(
+    folder: RunFolder, config: Config, cases: list[TestCase]
+) -> dict[str, str]:
+    """Return the cases whose files are damaged, with the reason.
+
+    Raises:
+        UserError: a forecast is missing, or of other weights or settings.
+    """
     made_by = provenance(folder, config)
+    damaged = {}
     for case in cases:
         path = case.path(folder)
-        if not is_forecast_of(path, case.case, made_by):
-            what = "is of other weights or settings" if path.exists() else "is missing"
-            raise UserError(
-                f"forecast {path} {what}: run `prediff forecast --name {folder.name}` first"
-            )
+        if is_forecast_of(path, case.case, made_by):
+            continue
+        what = "is missing"
+        if path.exists():
+            what = "is of other weights or settings"
+            try:
+                read_forecast(path)
+            except UserError as error:
+                damaged[case.case.label] = str(error)
+                continue
+        raise UserError(
+            f"forecast {path} {what}: run `prediff forecast --name {folder.name}` first"
+        )
+    return damaged
 
 
 def is_evaluated(folder: RunFolder, config: Config) -> bool:
-    """Return whether the scores of these forecasts and settings are there."""
+    """Return whether the scores of these forecasts and settings are there, of every case."""
     try:
         found = json.loads((folder.evaluation / MADE_FROM).read_text())
+        scores = json.loads((folder.evaluation / "scores.json").read_text())
     except (OSError, ValueError):
         return False
-    return found == _made_from(folder, config)
+    return found == _made_from(folder, config) and not scores.get("left_out")
 
 
 def _made_from(folder: RunFolder, config: Config) -> dict[str, Any]:
@@ -139,14 +205,16 @@ def _draw(
     config: Config,
     windows: RadarWindows,
     cases: list[TestCase],
+    shown: list[TestCase],
     tables: dict[str, Any],
     leads: list[int],
     baselines: Baselines,
 ) -> None:
     kilometres = cases[0].case.pixel_metres / 1000
+    files = {"scores.json": "scores.json", "scores.csv": "scores.csv", SCOREBOARD: SCOREBOARD}
     pictured = []
     with TensorBoardWriter(folder.evaluation) as board:
-        for case in cases:
+        for case in shown:
             context, observation = _frames_of(config, windows, case)
             scene: dict[str, Any] = {
                 "context": context,
@@ -163,7 +231,8 @@ def _draw(
             animation = case_animation(**scene)
             (folder.evaluation / f"{case.case.label}.png").write_bytes(panel.png)
             (folder.evaluation / f"{case.case.label}.gif").write_bytes(animation)
-            board.picture(f"forecast/{case.case.label}", panel.rgb, step=0)
+            files |= {f"{case.case.label}.{kind}": f"{case.case.label}.{kind}" for kind in KINDS}
+            board.picture(f"pictures/{case.case.label}", panel.rgb, step=0)
             pictured.append(CasePictures(title=title, panel=panel.png, animation=animation))
         figures = score_figures(tables, kilometres_per_pixel=kilometres)
         if config.is_guided:
@@ -172,23 +241,29 @@ def _draw(
         drawings = {name: draw(figure) for name, figure in figures.items()}
         for name, drawing in drawings.items():
             (folder.evaluation / f"{name}.png").write_bytes(drawing.png)
-            board.picture(f"scores/{name}", drawing.rgb, step=0)
-        _score_curves(board, tables, leads)
+            board.picture(f"pictures/{name}", drawing.rgb, step=0)
+            files[f"{name}.png"] = f"{name}.png"
+    _score_curves(folder.evaluation, tables, leads)
     write_report(
         folder.evaluation / "report.html",
         tables=tables,
         title=f"Run {folder.name}",
         cases=pictured,
-        details={key: str(value) for key, value in provenance(folder, config).items()},
+        details=origin(folder, config, cases),
         drawings=drawings,
+        files=files,
+        synthetic=tables["synthetic_data"],
         kilometres_per_pixel=kilometres,
     )
 
 
-def _score_curves(board: TensorBoardWriter, tables: dict[str, Any], leads: list[int]) -> None:
-    """CRPS by lead time as curves, one a system; the step is the lead time in minutes."""
-    crps = headlines(tables)[0]
+def _score_curves(folder: Path, tables: dict[str, Any], leads: list[int]) -> None:
+    """Headline scores by lead time: one tag a score, one run a system, the step in minutes."""
     for system in tables["systems"]:
-        values = crps.entry(tables, system)["by_lead_time"]
-        for lead, value in zip(leads, values, strict=True):
-            board.scalars({f"crps_by_lead_minute/{system}": value}, step=lead)
+        shutil.rmtree(folder / "by_lead_time" / system, ignore_errors=True)
+        with TensorBoardWriter(folder / "by_lead_time" / system) as board:
+            for headline in headlines(tables):
+                values = headline.entry(tables, system)["by_lead_time"]
+                for lead, value in zip(leads, values, strict=True):
+                    if value is not None:
+                        board.scalars({f"scores_by_lead_minute/{headline.tag}": value}, step=lead)

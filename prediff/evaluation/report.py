@@ -1,4 +1,4 @@
-"""One self-contained HTML page about a forecast run: table, plots, cases, and how to read them."""
+"""One self-contained HTML page about a forecast run: verdict, curves, tables, cases, origin."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -7,9 +7,17 @@ from pathlib import Path
 from typing import Any
 
 from prediff.evaluation.score_plots import score_figures
+from prediff.evaluation.score_tables import (
+    comparison_table,
+    fractions_table,
+    published_rows,
+    score_table,
+    scorecard,
+)
+from prediff.evaluation.verdict import verdict
 from prediff.pictures.figures import Drawing, draw
-from prediff.pictures.page import html_page, inline_picture
-from prediff.verification.headline import headlines, number
+from prediff.pictures.page import contents, facts, heading, html_page, inline_picture
+from prediff.verification.headline import ROUNDING, headlines, number
 
 
 @dataclass(frozen=True)
@@ -38,6 +46,10 @@ _READING = {
         "Spread and error by lead time. A dashed line below its solid one is an ensemble that is "
         "too sure of itself."
     ),
+    "roc": (
+        "Hits against false alarms of a warning at each number of members. Further to the upper "
+        "left is better; the diagonal is no skill. The number is the area below."
+    ),
     "reliability": (
         "Reliability. When the ensemble says 30 %, it should rain in 30 % of those pixels: on the "
         "dashed line. Below it the ensemble is too sure."
@@ -51,6 +63,8 @@ _READING = {
         "forecast does what it is asked to."
     ),
 }
+SYNTHETIC = "SYNTHETIC DATA"
+PICTURES = (".png", ".gif")
 
 
 def write_report(
@@ -61,22 +75,26 @@ def write_report(
     cases: Sequence[CasePictures] = (),
     details: Mapping[str, str] | None = None,
     drawings: Mapping[str, Drawing] | None = None,
+    files: Mapping[str, str] | None = None,
+    synthetic: bool = False,
     kilometres_per_pixel: float | None = None,
 ) -> Path:
     """Write the page; pictures are inside it, and it runs no script.
 
     Args:
-        tables: of `Scoreboard.tables`.
+        tables: of `Scoreboard.tables`; ``left_out`` may name cases that could not be scored.
         cases: shown in this order.
-        details: what made the run, such as checkpoint, solver and steps.
+        details: what made the run, such as data, split, checkpoint, solver and versions.
         drawings: of `score_figures`, where they are drawn already.
+        files: links to files beside the page, titles by name.
+        synthetic: whether the data are made up, which is said in large letters.
         kilometres_per_pixel: for the spectra's axis, where they are not.
     """
     path = Path(path)
     if drawings is None:
         figures = score_figures(tables, kilometres_per_pixel=kilometres_per_pixel)
         drawings = {name: draw(figure) for name, figure in figures.items()}
-    body = "\n".join(_body(tables, title, cases, details or {}, drawings))
+    body = "\n".join(_body(tables, title, cases, details or {}, drawings, files or {}, synthetic))
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(html_page(title, body), encoding="utf-8")
     return path
@@ -88,168 +106,122 @@ def _body(
     cases: Sequence[CasePictures],
     details: Mapping[str, str],
     drawings: Mapping[str, Drawing],
+    files: Mapping[str, str],
+    synthetic: bool,
 ) -> Iterator[str]:
     protocol = tables["protocol"]
+    left_out = tables.get("left_out", [])
     yield f"<h1>{escape(title)}</h1>"
+    if synthetic:
+        yield (
+            f"<p class=banner>{SYNTHETIC}<small>These storms are made up by a program: the scores "
+            "say nothing of real rain.</small></p>"
+        )
     yield (
         f"<p class=note>Protocol {escape(protocol['name'])}; {tables['cases']} cases of "
         f"{tables['events']} events; lead times {tables['lead_minutes'][0]:g} to "
         f"{tables['lead_minutes'][-1]:g} minutes.</p>"
     )
-    yield f"<p class=lead>{escape(summary(tables))}</p>"
-    yield "<h2>Scores</h2>"
-    yield _score_table(tables)
+    for sentence in summary(tables):
+        yield f"<p class=lead>{escape(sentence)}</p>"
+    if left_out:
+        yield (
+            f"<p class=warning>{len(left_out)} of {tables['cases'] + len(left_out)} cases could "
+            "not be scored and are left out for all systems alike; they are named below.</p>"
+        )
+    entries = {"verdict": "Against each baseline"} if tables["comparisons"] else {}
+    entries |= {"curves": "Curves", "scores": "Scores", "scales": "Scales"}
+    entries |= {"published": "Published results"} if tables["published"] else {}
+    entries |= {"cases": "Cases"} if cases else {}
+    entries |= {"differences": "Differences"} if tables["comparisons"] else {}
+    entries |= {"made": "How this was made"}
+    yield contents(entries)
+    tabled = {name: text for name, text in files.items() if not name.endswith(PICTURES)}
+    if tabled:
+        yield f"<nav>All numbers: {_links(tabled)}</nav>"
+    yield from _verdicts(tables)
+    yield heading("Curves", "curves")
+    for name, drawing in drawings.items():
+        key = next(key for key in _READING if name.startswith(key))
+        yield inline_picture(drawing.png, "png", name.replace("_", " "), _READING[key])
+    yield heading("Scores", "scores")
+    yield score_table(tables)
     yield (
         "<p class=note>In brackets beside a score: what it is a score of. <b>ensemble</b>: the "
         "members together as a distribution; <b>ensemble mean</b>: their mean as one forecast; "
         "<b>members</b>: each as a forecast of its own, pooled. Small print: "
         f"{tables['interval_level']:.0%} bootstrap interval by event. Bold: the best. A dash: "
-        "undefined, no such event was seen or forecast. CRPS, MSE and MAE are in units of "
-        "VIL / 255; means over thresholds take those that the radar reached at every lead time, "
-        "unless the protocol says otherwise.</p>"
+        "undefined, no such event was seen or forecast. CRPS, MSE and MAE are in units of the code "
+        "/ 255; means over thresholds take those that the radar reached at every lead time, "
+        f"unless the protocol says otherwise. {ROUNDING}, everywhere on this page.</p>"
     )
     for system, found in tables["systems"].items():
         yield f"<p class=note>CRPS of {escape(system)}: {escape(found['crps_estimate'])}.</p>"
-    yield from _published(tables)
+    if tables["systems"]:
+        yield heading("Fractions skill score by scale and threshold", "scales")
+        yield fractions_table(tables)
+        yield (
+            "<p class=note>Of the ensemble: share of members and pixels in the neighbourhood. 1 is "
+            "perfect; a forecast is useful from about 0.5 + half the event's frequency on.</p>"
+        )
+    if tables["published"]:
+        yield heading("Beside published results of the same protocol", "published")
+        yield from published_rows(tables)
     if cases:
-        yield "<h2>Cases</h2>"
+        yield heading("Cases", "cases")
     for case in cases:
         yield f"<h3>{escape(case.title)}</h3>"
         yield inline_picture(case.animation, "gif", case.title, "")
         yield inline_picture(case.panel, "png", case.title, "")
-    yield "<h2>Plots</h2>"
-    for name, drawing in drawings.items():
-        key = next(key for key in _READING if name.startswith(key))
-        yield inline_picture(drawing.png, "png", name.replace("_", " "), _READING[key])
-    yield from _comparisons(tables)
-    yield "<h2>How this was made</h2>"
+    if tables["comparisons"]:
+        yield heading("Are the differences real?", "differences")
+        yield comparison_table(tables)
+        yield (
+            "<p class=note>Paired by event. The interval resamples events; p is the share of "
+            f"random swaps of the two systems that differ as much ({tables['replicates']} swaps). "
+            "With many scores in a table, one in twenty is below 0.05 by chance.</p>"
+        )
+    yield heading("How this was made", "made")
     yield f"<p class=note>{escape(protocol['source'])}. {escape(protocol['notes'])}</p>"
-    if details:
-        rows = "".join(
-            f"<tr><td>{escape(key)}</td><td>{escape(str(value))}</td></tr>"
-            for key, value in details.items()
-        )
-        yield f"<table>{rows}</table>"
+    yield facts((key, str(value)) for key, value in details.items())
+    pictures = {name: text for name, text in files.items() if name.endswith(PICTURES)}
+    if pictures:
+        yield f"<p class=note>The pictures as files: {_links(pictures)}</p>"
+    if left_out:
+        yield "<h3>Cases that were left out</h3>"
+        yield facts((entry["case"], entry["reason"]) for entry in left_out)
 
 
-def summary(tables: dict[str, Any]) -> str:
-    """Say in a sentence or two how the first system did in CRPS against each other one."""
-    first, *others = tables["systems"]
-    crps = headlines(tables)[0]
-    mine = crps.entry(tables, first)["overall"]
-    if mine is None:
-        return "No pixel could be scored."
-    sentences = [f"{first} has a {crps.title} of {number(mine)}."]
-    for other in others:
-        theirs = crps.entry(tables, other)["overall"]
-        if not theirs:
-            continue
-        change = 100 * (mine / theirs - 1)
-        result = tables["comparisons"].get(f"{first} minus {other}")
-        known = ""
-        if result:
-            entry = result[crps.of]
-            for key in crps.path:
-                entry = entry[key]
-            low, high = entry["interval"]
-            if low is not None:
-                sure = "" if low * high > 0 else ", not told apart by this test set"
-                known = f" (difference {number(low)} to {number(high)}{sure})"
-        sentences.append(
-            f"That is {abs(change):.1f} % {'less' if change < 0 else 'more'} than {other}{known}."
-        )
-    return " ".join(sentences)
+def _links(files: Mapping[str, str]) -> str:
+    return " ".join(f'<a href="{escape(name)}">{escape(text)}</a>' for name, text in files.items())
 
 
-def _score_table(tables: dict[str, Any]) -> str:
-    head = "".join(
-        f"<th>{escape(system)}<br><span class=interval>{found['members']} "
-        f"member{'s' if found['members'] > 1 else ''}</span></th>"
-        for system, found in tables["systems"].items()
-    )
-    rows = []
-    for headline in headlines(tables):
-        best = headline.best(tables)
-        cells = []
-        for system in tables["systems"]:
-            entry = headline.entry(tables, system)
-            low, high = entry["interval"]
-            bounds = (
-                f"<br><span class=interval>{number(low)} to {number(high)}</span>"
-                if low is not None
-                else ""
-            )
-            mark = " class=best" if system == best else ""
-            cells.append(f"<td{mark}>{number(entry['overall'])}{bounds}</td>")
-        rows.append(
-            f"<tr><td>{escape(headline.title)}</td><td>{headline.better}</td>{''.join(cells)}</tr>"
-        )
-    return (
-        f"<table><thead><tr><th>score</th><th>better</th>{head}</tr></thead>"
-        f"<tbody>{''.join(rows)}</tbody></table>"
-    )
-
-
-def _comparisons(tables: dict[str, Any]) -> Iterator[str]:
+def _verdicts(tables: dict[str, Any]) -> Iterator[str]:
     if not tables["comparisons"]:
         return
-    yield "<h2>Are the differences real?</h2>"
-    rows = []
-    for pair, result in tables["comparisons"].items():
-        for headline in headlines(tables):
-            entry = result.get(headline.of, {})
-            for key in headline.path:
-                entry = entry.get(key, {})
-            if entry.get("difference") is None:
-                continue
-            low, high = entry["interval"]
-            interval = "-" if low is None else f"{number(low)} to {number(high)}"
-            rows.append(
-                f"<tr><td>{escape(pair)}</td><td>{escape(headline.title)}</td>"
-                f"<td>{number(entry['difference'])}</td><td>{interval}</td>"
-                f"<td>{number(entry['p_value'])}</td></tr>"
-            )
+    yield heading("Against each baseline", "verdict")
+    first, *others = tables["systems"]
+    for other in others:
+        yield f"<h3>{escape(first)} against {escape(other)}</h3>"
+        yield scorecard(tables, other=other)
     yield (
-        "<table class=pairs><thead><tr><th>systems</th><th>score</th><th>difference</th>"
-        f"<th>interval</th><th>p</th></tr></thead><tbody>{''.join(rows)}</tbody></table>"
-    )
-    yield (
-        "<p class=note>Paired by event. The interval resamples events; p is the share of random "
-        f"swaps of the two systems that differ as much ({tables['replicates']} swaps). With many "
-        "scores in a table, one in twenty is below 0.05 by chance.</p>"
+        "<p class=note>▲ significantly better, △ better, ▽ worse, ▼ significantly worse: the "
+        f"{tables['interval_level']:.0%} bootstrap interval by event of the paired difference "
+        "leaves 0 out, or not. Scores that are best in the middle, such as the frequency bias, "
+        "have no winner by sign and are not here. Of many cells some are significant by chance: "
+        f"about one in {round(1 / (1 - tables['interval_level']))}.</p>"
     )
 
 
-def _published(tables: dict[str, Any]) -> Iterator[str]:
-    published = tables["published"]
-    if not published:
-        return
-    of = tables["protocol"]["categorical_of"]
-    keys = list(dict.fromkeys(key for row in published for key in row["values"]))
-    yield "<h2>Beside published results of the same protocol</h2>"
-    rows = []
-    for system, found in tables["systems"].items():
-        cells = "".join(f"<td>{number(_looked_up(found, of, key))}</td>" for key in keys)
-        rows.append(f"<tr><td><b>{escape(system)}</b> (this run)</td><td></td>{cells}</tr>")
-    for row in published:
-        cells = "".join(f"<td>{number(row['values'].get(key))}</td>" for key in keys)
-        rows.append(
-            f"<tr><td>{escape(row['system'])}</td><td>{escape(row['table'])}</td>{cells}</tr>"
-        )
-    head = "".join(f"<th>{escape(key.replace('_', ' ').replace('/', ', '))}</th>" for key in keys)
-    yield (
-        f"<table><thead><tr><th>system</th><th>source</th>{head}</tr></thead>"
-        f"<tbody>{''.join(rows)}</tbody></table>"
-    )
-
-
-def _looked_up(found: dict[str, Any], of: str, key: str) -> float | None:
-    """Return a score by its published key, of the protocol's choice or of the ensemble."""
-    name, *labels = key.split("/")
-    for scores in (found["scores"][of], found["scores"]["ensemble"]):
-        if name in scores:
-            entry = scores[name]
-            for label in labels:
-                entry = entry[label]
-            return entry["overall"]
-    return None
+def summary(tables: dict[str, Any]) -> list[str]:
+    """Say in a sentence each how the first system did, and how against each other one."""
+    first, *others = tables["systems"] or ("",)
+    crps = headlines(tables)[0]
+    mine = crps.entry(tables, first)["overall"] if first else None
+    if mine is None:
+        return ["No pixel could be scored."]
+    sentences = [f"{first} has a {crps.title} of {number(mine)}."]
+    if others and not tables["comparisons"]:
+        sentences.append("One event cannot tell systems apart: nothing is said of who is better.")
+        return sentences
+    return sentences + [verdict(tables, other=other).sentence for other in others]

@@ -147,6 +147,41 @@ def spread_and_skill(tables: dict[str, Any]) -> Figure:
     return figure
 
 
+def roc_diagram(tables: dict[str, Any], *, system: str) -> Figure:
+    """Draw hits against false alarms by threshold (Mason 1982); thresholds never seen are left out.
+
+    Args:
+        system: an ensemble.
+    """
+    curves = tables["systems"][system]["curves"]["roc"]
+    figure = new_figure(width=5.2, height=4.6)
+    axis = figure.subplots()
+    axis.plot([0, 1], [0, 1], color="0.5", linestyle="--", linewidth=0.8)
+    shades = np.linspace(0.9, 0.35, max(len(curves), 1))
+    colour = _colours(tables)[system]
+    for shade, (threshold, curve) in zip(shades, curves.items(), strict=True):
+        if curve["area"] is None:
+            continue
+        axis.plot(
+            _values(curve["false_alarm_rate"]),
+            _values(curve["hit_rate"]),
+            color=colour,
+            alpha=shade,
+            marker="o",
+            markersize=3,
+            linewidth=1.3,
+            label=f"≥ {threshold}: {curve['area']:.3f}",
+        )
+    axis.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
+    axis.set_xlabel("false alarm rate", fontsize=9)
+    axis.set_ylabel("hit rate", fontsize=9)
+    axis.set_title(f"ROC of {system}, area by threshold", fontsize=9)
+    if axis.get_legend_handles_labels()[1]:
+        axis.legend(fontsize=8, frameon=False, loc="lower right")
+    _plain(axis)
+    return figure
+
+
 def rank_histogram(tables: dict[str, Any], *, system: str) -> Figure:
     """Draw where the observation falls among the members: all pixels, and those with rain."""
     curves = tables["systems"][system]["curves"]["rank_histogram"]
@@ -272,6 +307,7 @@ def score_figures(
         figures["spread_and_skill"] = spread_and_skill(tables)
     for system, found in tables["systems"].items():
         if found["members"] > 1:
+            figures[f"roc_{system}"] = roc_diagram(tables, system=system)
             figures[f"reliability_{system}"] = reliability_diagram(tables, system=system)
             figures[f"rank_histogram_{system}"] = rank_histogram(tables, system=system)
     return figures

@@ -15,7 +15,7 @@ from hpc.cluster.runtime import Runtime
 from hpc.cluster.stop import StopRequest
 from prediff.config import Config
 from prediff.data.dataset import RadarWindows
-from prediff.data.open_data import open_split
+from prediff.data.open_data import is_synthetic, open_split
 from prediff.forecasting.file import ForecastWindow, is_forecast_of, write_forecast
 from prediff.forecasting.guidance import guidance_provenance
 from prediff.forecasting.one_pass import forecaster_of_run
@@ -125,7 +125,10 @@ def forecast(
             ensemble = forecaster(
                 window[: config.data.context_frames], case_number=case.number, intensity=intensity
             )
-            said: dict[str, str | int | float] = {"config_sha256": config_sha256(config)}
+            said: dict[str, str | int | float] = {
+                "config_sha256": config_sha256(config),
+                "synthetic_data": int(is_synthetic(folder, config)),
+            }
             if intensity is not None:
                 said[REQUESTED_INTENSITY] = intensity
             write_forecast(

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,11 +10,13 @@ from typing import Any
 
 from rich.table import Table
 
+from prediff.verification.contingency import POOLED
 from prediff.verification.ensemble import FAIR_CRPS, GAUSSIAN_CRPS, PLAIN_CRPS
 from prediff.verification.score import ENSEMBLE, ENSEMBLE_MEAN, MEMBERS
 
 LOWER, HIGHER, NEAR_ONE = "lower", "higher", "near 1"
 _CRPS_TITLE = {FAIR_CRPS: "fair CRPS", PLAIN_CRPS: "CRPS", GAUSSIAN_CRPS: "Gaussian CRPS"}
+COUNTED = ("critical_success_index", "heidke_skill_score", "frequency_bias")
 _OF_TITLE = {ENSEMBLE: "ensemble", ENSEMBLE_MEAN: "ensemble mean", MEMBERS: "members"}
 
 
@@ -25,6 +28,14 @@ class Headline:
     of: str
     path: tuple[str, ...]
     better: str
+    reduction: str = ""
+    """How counts of frames became one number, of scores that are made of counts."""
+
+    @property
+    def tag(self) -> str:
+        """The title in the letters of a file's or a curve's name."""
+        text = self.title.replace("≥ ", "from_").replace(" / ", "_per_")
+        return re.sub(r"[^\w.-]+", "_", text).strip("_")
 
     def entry(self, tables: dict[str, Any], system: str) -> dict[str, Any]:
         """Return the score's entry (overall, interval, by_lead_time ...) for one system."""
@@ -58,7 +69,10 @@ def headlines(tables: dict[str, Any]) -> list[Headline]:
     crps = protocol["crps"]
 
     def one(title: str, better: str, of: str, *path: str) -> Headline:
-        return Headline(title=f"{title} ({_OF_TITLE[of]})", of=of, path=path, better=better)
+        name = f"{title} ({_OF_TITLE[of]})"
+        return Headline(
+            title=name, of=of, path=path, better=better, reduction=reduction_of(protocol, path)
+        )
 
     csi = "critical_success_index"
     return [
@@ -91,8 +105,19 @@ def headlines(tables: dict[str, Any]) -> list[Headline]:
     ]
 
 
+def reduction_of(protocol: dict[str, Any], path: tuple[str, ...]) -> str:
+    """Return how the frames' counts of a contingency score were brought together, or nothing."""
+    if path[0] not in COUNTED:
+        return ""
+    key = "counting" if path[1] == "pool_1" else "pooled_counting"
+    return "pooled counts" if protocol[key] == POOLED else "mean over lead times"
+
+
+ROUNDING = "Four decimals, six below 0.01"
+
+
 def number(value: float | None) -> str:
-    """Return a value to four decimals, six if it is small, or a dash where it is undefined."""
+    """Return a value by the one rule of rounding, or a dash where it is undefined."""
     if value is None:
         return "-"
     return f"{value:.4f}" if value == 0 or abs(value) >= 0.01 else f"{value:.6f}"
@@ -104,11 +129,15 @@ def skill_table(tables: dict[str, Any]) -> Table:
     Brackets hold the bootstrap interval by event.
     """
     protocol = tables["protocol"]["name"]
+    left_out = len(tables.get("left_out", ()))
+    reductions = {h.reduction: h for h in headlines(tables) if h.path[0] == COUNTED[0]}
+    counts = " and ".join(reductions)
     table = Table(
         title=f"Scores, protocol {protocol}",
         caption=(
-            f"{tables['cases']} cases of {tables['events']} events; brackets: "
-            f"{tables['interval_level']:.0%} by event"
+            f"{tables['cases']} cases of {tables['events']} events"
+            f"{f', {left_out} left out' if left_out else ''}; brackets: "
+            f"{tables['interval_level']:.0%} by event; CSI: {counts}"
         ),
     )
     table.add_column("score")

@@ -1,4 +1,4 @@
-"""Scores of the probability of reaching a threshold: Brier score, reliability.
+"""Scores of the probability of reaching a threshold: Brier score, reliability, ROC.
 
 M member, T lead time, H height, W width, K threshold, L lead time. The probability is the share of
 members at or above the threshold. Pixels missing in the observation or in any member are left out.
@@ -83,9 +83,12 @@ class ProbabilityFamily:
         }
 
     def curves(self, sums: Mapping[str, np.ndarray]) -> dict[str, Any]:
-        """Reliability: forecast probability, observed frequency and pixels, by threshold.
+        """Reliability and ROC, by threshold.
 
-        With more than 10 members neighbouring probabilities share one of 11 bins.
+        Reliability: forecast probability, observed frequency and pixels; with more than 10 members
+        neighbouring probabilities share one of 11 bins. ROC: rates of hits and of false alarms of a
+        warning at each number of members, from all of them to none, and the area below (Mason
+        1982); 0.5 is no skill.
         """
         counts = sums["probability"].sum(axis=-3)
         probability = np.arange(self.members + 1) / self.members
@@ -103,4 +106,19 @@ class ProbabilityFamily:
                 "pixels": pixels.tolist(),
                 "event_frequency": float(ratio(table[:, 1].sum(), table.sum())),
             }
-        return {"reliability": curves}
+        roc = {
+            f"{threshold:g}": _roc(table)
+            for threshold, table in zip(self.thresholds, counts, strict=True)
+        }
+        return {"reliability": curves, "roc": roc}
+
+
+def _roc(table: np.ndarray) -> dict[str, Any]:
+    """Return the ROC of pixels ``[M + 1, 2]`` by number of members above, and by event seen."""
+    warned = np.concatenate([np.zeros((1, 2)), table[::-1].cumsum(axis=0)])
+    false_alarm, hit = (ratio(warned[:, seen], warned[-1, seen]) for seen in (0, 1))
+    return {
+        "hit_rate": hit.tolist(),
+        "false_alarm_rate": false_alarm.tolist(),
+        "area": float((np.diff(false_alarm) * (hit[1:] + hit[:-1]) / 2).sum()),
+    }

@@ -312,7 +312,7 @@ def compare(
     """Compare a system of one run with a system of another, on the same cases.
 
     Returns ``{of: {score: {labels...: {difference, interval, p_value}}}}`` for the scores over all
-    lead times, first minus second.
+    lead times, first minus second, with ``by_lead_time`` and ``interval_by_lead_time`` beside them.
 
     Args:
         names: what errors call the two; the systems' names if None.
@@ -349,6 +349,10 @@ def compare(
                     difference=float(result.difference[index]),
                     interval=[float(result.low[index]), float(result.high[index])],
                     p_value=float(result.p_value[index]),
+                    by_lead_time=result.by_lead_time[0][index].tolist(),
+                    interval_by_lead_time=[
+                        bound[index].tolist() for bound in result.by_lead_time[1:]
+                    ],
                 )
     return _without_nan(table)
 

@@ -34,6 +34,8 @@ class Comparison:
     low: np.ndarray
     high: np.ndarray
     p_value: np.ndarray
+    by_lead_time: tuple[np.ndarray, np.ndarray, np.ndarray]
+    """Difference, low and high at each lead time, the last axis."""
 
 
 def bootstrap_weights(*, events: int, replicates: int, seed: int) -> np.ndarray:
@@ -103,7 +105,9 @@ def paired_comparison(
     if events < 2:
         raise UserError("a paired test needs at least two events; the test set has one")
 
-    def difference(weights: np.ndarray, other: np.ndarray | None = None) -> list[np.ndarray]:
+    Differences = list[tuple[np.ndarray, np.ndarray]]
+
+    def difference(weights: np.ndarray, other: np.ndarray | None = None) -> Differences:
         """First minus second; with `other`, each event's weight is split between the two."""
         sums = [weighted_sums(of, weights) for of in rows]
         if other is not None:
@@ -113,7 +117,10 @@ def paired_comparison(
                 for kept, swapped in zip(sums, crossed, strict=True)
             ]
         scores = [family.scores(each) for each in sums]
-        return [a.overall - b.overall for a, b in zip(*scores, strict=True)]
+        return [
+            (a.overall - b.overall, a.by_lead_time - b.by_lead_time)
+            for a, b in zip(*scores, strict=True)
+        ]
 
     found = difference(np.ones((1, events)))
     resampled = difference(bootstrap_weights(events=events, replicates=replicates, seed=seed))
@@ -121,7 +128,7 @@ def paired_comparison(
     kept = generator.integers(0, 2, size=(replicates, events))
     permuted = difference(kept, 1 - kept)
     comparisons = []
-    for score, value, sample, swapped in zip(
+    for score, (value, lead), (sample, lead_sample), (swapped, _) in zip(
         family.scores(first.totals()), found, resampled, permuted, strict=True
     ):
         low, high = bounds(sample, level=level)
@@ -139,6 +146,7 @@ def paired_comparison(
                 low=low,
                 high=high,
                 p_value=p_value,
+                by_lead_time=(lead[0], *bounds(lead_sample, level=level)),
             )
         )
     return comparisons

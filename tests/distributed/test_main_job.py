@@ -78,7 +78,7 @@ def test_tensorboard_shows_the_runs_curves(finished):
         for task in ("autoencoder", "diffusion"):
             assert wanted <= set(tags[f"first/{task}"])
         images = _answer(f"http://127.0.0.1:{port}/data/plugin/images/tags", bool)
-        assert any(tag.startswith("forecast/") for tag in images["first/evaluation"])
+        assert any(tag.startswith("pictures/") for tag in images["first/evaluation"])
     finally:
         board.terminate()
         board.wait(timeout=30)

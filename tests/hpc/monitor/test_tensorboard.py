@@ -30,8 +30,9 @@ def read(folder) -> EventAccumulator:
 
 def test_no_tag_names_the_task_and_the_loss_comes_first():
     tags = points()
-    assert {tag.split("/")[0] for tag in tags} == {"loss", "optimizer", "speed", "validation"}
-    assert sorted(tags)[0] == "loss/kl_divergence"
+    groups = sorted({tag.split("/")[0] for tag in tags})
+    assert groups == ["loss", "loss_parts", "optimizer", "speed", "validation"]
+    assert sorted(tags)[0] == "loss/training"
     assert tags["loss/training"] == 0.5
     assert (tags["loss/validation"], tags["loss/validation_ema"]) == (0.6, 0.55)
     assert tags["validation/loss_ema"] == 0.55

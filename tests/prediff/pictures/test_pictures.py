@@ -141,6 +141,7 @@ def test_plots_are_drawn_for_ordinary_and_for_empty_weather(case):
             "performance_diagram",
             "power_spectra",
             "spread_and_skill",
+            "roc_model",
             "reliability_model",
             "rank_histogram_model",
         ]

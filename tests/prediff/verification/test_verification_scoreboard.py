@@ -169,9 +169,15 @@ def test_the_report_is_one_page_with_its_pictures_inside(tables, tmp_path):
         cases=[CasePictures(title="event R1", panel=b"png", animation=b"gif")],
         details={"solver": "ddim"},
     ).read_text()
-    for words in ("Run &lt;1&gt;", "event R1", "ddim", "less than persistence", "native"):
+    for words in (
+        "Run &lt;1&gt;",
+        "event R1",
+        "ddim",
+        "model against persistence: better in",
+        "native",
+    ):
         assert words in page
-    assert page.count("data:image/png;base64,") == 7
+    assert page.count("data:image/png;base64,") == 8
     assert page.count("data:image/gif;base64,") == 1
     assert "<script" not in page
     assert 'src="http' not in page
@@ -205,7 +211,14 @@ def test_results_of_two_protocols_are_never_compared(arrays, whole):
 def test_two_runs_are_compared_on_the_same_cases_only(arrays, whole):
     same = compare(whole, whole, systems=("model", "model"), replicates=50)
     entry = same["ensemble_mean"]["mean_squared_error"]
-    assert entry == {"difference": 0.0, "interval": [0.0, 0.0], "p_value": 1.0}
+    nothing = [0.0] * len(LEAD_MINUTES)
+    assert entry == {
+        "difference": 0.0,
+        "interval": [0.0, 0.0],
+        "p_value": 1.0,
+        "by_lead_time": nothing,
+        "interval_by_lead_time": [nothing, nothing],
+    }
     part = filled(arrays, [[0, 1, 2, 3, 4]])
     with pytest.raises(UserError, match="not scored on the same cases"):
         compare(whole, part, systems=("model", "model"))
