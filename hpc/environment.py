@@ -5,7 +5,8 @@ from collections.abc import MutableMapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-NPU_DEVICES = Path("/dev")
+NPU_DEVICES = Path(os.environ.get("PREDIFF_NPU_DEVICES", "/dev"))
+"""Where the driver shows its devices; tests over a stand-in for CANN show made-up ones."""
 
 
 def has_npu() -> bool:

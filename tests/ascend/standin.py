@@ -142,8 +142,12 @@ def _link(making: Path, objects: Path, libraries: list[Path]) -> None:
         ours |= _symbols(library, "--defined-only")
     missing = set().union(*(_symbols(library, "--undefined-only") for library in present)) - ours
     asked = re.compile(rb"\0(acl(?:tdt|mdl|prof|op)[A-Z][A-Za-z0-9]+)\0")
+    operators = re.compile(rb"\0(aclnn[A-Z][A-Za-z0-9]+)(?=\0)")
     for library in present[:4]:
-        missing |= {name.decode() for name in asked.findall(library.read_bytes())} - ours
+        content = library.read_bytes()
+        missing |= {name.decode() for name in asked.findall(content)} - ours
+        for name in {found.decode() for found in operators.findall(content)}:
+            missing |= {name, f"{name}GetWorkspaceSize"} - ours
     stubs = objects / "generated.c"
     lines = ["extern void* standin_stub(const char*);"]
     for name in sorted(name for name in missing if OF_CANN.match(name)):
@@ -170,6 +174,9 @@ def _furnish(making: Path) -> None:
         (python / package).mkdir(parents=True)
         (python / package / "__init__.py").write_text(text)
     (python / "hccl" / "sys_version.py").write_text(f"__sys_version__ = '{VERSION}'\n")
+    (making / "dev").mkdir()
+    for number in range(8):
+        (making / "dev" / f"davinci{number}").write_text("a stand-in, no silicon\n")
     (cann / "opp" / "built-in" / "op_impl" / "ai_core" / "tbe").mkdir(parents=True)
 
 
@@ -185,6 +192,7 @@ def environment(root: Path, **options: object) -> dict[str, str]:
     env["ASCEND_HOME_PATH"] = str(cann)
     env["ASCEND_TOOLKIT_HOME"] = str(cann)
     env["ASCEND_OPP_PATH"] = str(cann / "opp")
+    env["PREDIFF_NPU_DEVICES"] = str(root / "dev")
     env["PREDIFF_STANDIN"] = "1"
     env.update({f"PREDIFF_STANDIN_{name.upper()}": str(value) for name, value in options.items()})
     return env

@@ -210,10 +210,11 @@ def main() -> None:
     parser.add_argument("variants", nargs="*", default=["accumulated"], choices=VARIANTS)
     parser.add_argument("--depth", type=int, default=1)
     parser.add_argument("--steps", type=int, default=4)
+    parser.add_argument("--device", default="cpu", choices=("cpu", "npu"))
     options = parser.parse_args()
     data, pipeline = map(int, options.mesh.split("x"))
     mesh = Mesh(data=data, pipeline=pipeline)
-    with start_runtime(device="cpu") as runtime:
+    with start_runtime(device=options.device) as runtime:
         assert runtime.place.size == mesh.size, "start as many ranks as the mesh has"
         graphs = graph_cache(runtime, folder=options.folder / "graphs")
         for name in options.variants:

@@ -189,6 +189,13 @@ ACLNN(SWhere, X condition, X yes, X no, X y) {
     ternary(t[3], t[0], t[1], t[2], [](double c, double a, double b) { return c != 0 ? a : b; });
   });
 }
+ACLNN(NanToNum, X x, float nan, float high, float low, X y) {
+  return OP.in(x).out(y).run([=](Tensors& t) {
+    unary(t[1], t[0], [=](double v) {
+      return std::isnan(v) ? nan : std::isinf(v) ? (v > 0 ? high : low) : v;
+    });
+  });
+}
 ACLNN(InplaceZero, X y) {
   return OP.out(y).run([](Tensors& t) { write(t[0], std::vector<double>(t[0].elements(), 0)); });
 }

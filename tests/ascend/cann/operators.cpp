@@ -56,7 +56,7 @@ aclError launch(aclOpExecutor* executor, aclrtStream stream) {
 API int aclnnInit(const char*) { return 0; }
 API int aclnnFinalize() { return 0; }
 API int aclSetAclOpExecutorRepeatable(aclOpExecutor* executor) {
-  executor->repeatable = true;
+  if (executor) executor->repeatable = true;  // null after a stub, where tests keep going
   return 0;
 }
 API int aclDestroyAclOpExecutor(aclOpExecutor* executor) {
