@@ -40,8 +40,11 @@ NPUS: Mapping[str, Published] = {
     "910B2": Published(operations=354e12, bandwidth=1.6e12, memory=64e9),
     "910B3": Published(operations=295e12, bandwidth=1.6e12, memory=64e9),
     "910B4": Published(operations=246e12, bandwidth=1.6e12, memory=32e9),
+    "910_93": Published(operations=376e12, bandwidth=1.6e12, memory=64e9),
 }
-"""The memory bandwidth is published for the 910B2 and assumed for the others."""
+"""The memory bandwidth is published for the 910B2 and assumed for the other 910B. 910_93 is one of
+the two dies of a 910C, which MindSpore sees as a device (arXiv:2506.12708: 752 TFLOP/s in bfloat16,
+128 GB and 3.2 TB/s for both)."""
 
 
 def product_rate(*, side: int = SIDE, rounds: int = ROUNDS) -> float:

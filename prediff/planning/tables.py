@@ -1,9 +1,20 @@
 """A plan as tables for the terminal."""
 
+from collections.abc import Sequence
+
+from rich.box import SIMPLE
 from rich.console import Group
 from rich.table import Table
 
 from prediff.planning.plan import ASSUMPTIONS, GIGA, Device, MeshPlan, Plan
+from prediff.planning.scale import (
+    COPY_RATE,
+    DEVICE_HOURS_PER_FAILURE,
+    RESTART_SECONDS,
+    SCALE_ASSUMPTIONS,
+    STEP_VARIATION,
+    ScalePoint,
+)
 
 
 def render(found: Plan) -> Group:
@@ -82,3 +93,47 @@ def _rank_table(option: MeshPlan) -> Table:
             f"{rank.message_bytes / 1e6:.3g}",
         )
     return table
+
+
+def render_scale(points: Sequence[ScalePoint], *, device: str, samples: int) -> Group:
+    """Return a training on growing numbers of devices as a table for a rich console."""
+    table = Table(
+        title=f"{samples:,} windows on {device}, the fastest mesh of each size",
+        box=SIMPLE,
+        padding=(0, 1, 0, 0),
+    )
+    for column in (
+        "devices",
+        "mesh",
+        "batch",
+        "step s",
+        "MFU",
+        "stops/day",
+        "save min",
+        "goodput",
+        "days",
+    ):
+        table.add_column(column, justify="right", no_wrap=True)
+    for point in points:
+        table.add_row(
+            str(point.devices),
+            f"{point.mesh.mesh.data}x{point.mesh.mesh.pipeline}",
+            str(point.global_batch),
+            f"{point.step_seconds:.3f}",
+            f"{point.mfu:.1%}",
+            f"{point.failures_per_day:.3f}",
+            f"{point.checkpoint_minutes:.0f}",
+            f"{point.goodput:.1%}",
+            f"{point.days:.3f}",
+        )
+    figures = {
+        "variation": STEP_VARIATION,
+        "hours": DEVICE_HOURS_PER_FAILURE,
+        "restart": RESTART_SECONDS,
+        "copy": COPY_RATE / GIGA,
+    }
+    return Group(
+        "A prediction; nothing here has run on silicon yet.",
+        table,
+        *(f"- {line.format(**figures)}" for line in SCALE_ASSUMPTIONS),
+    )
