@@ -154,3 +154,14 @@ def _tiles(
             found += [window[:, y : y + SIDE, x : x + SIDE] for x in offsets]
         found.append(window.reshape(LENGTH, SIDE, 2, SIDE, 2).max(axis=(2, 4)))
     return [tile for tile in found if (tile >= 16).mean() > 0.01]
+
+
+def kept_back_parts(radar: Path) -> list[Windows]:
+    """Return the windows of TAASRAD19 before 2017 that choices are made on."""
+    parts = []
+    for tree, minutes in (("64px_05min", 5), ("64px_10min", 10)):
+        late = kept_back_groups(radar / tree)
+        rows = events(radar / tree, networks=("taasrad19",), split="train")
+        found = [event for row, event in rows if row["group"] in late]
+        parts.append(Windows(np.stack(found), minutes, "taasrad19", 0.5))
+    return parts

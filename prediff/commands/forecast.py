@@ -31,6 +31,9 @@ def forecast(
         Path | None,
         typer.Option("--checkpoint", metavar="RUN", help="a run's folder or name, with --input"),
     ] = None,
+    starter: Annotated[
+        bool, typer.Option("--starter", help="forecast with the packaged model, no run needed")
+    ] = False,
     input_: Annotated[
         Path | None,
         typer.Option("--input", help="radar frames: .nc, .zarr, or .h5 of a SEVIR tree"),
@@ -63,6 +66,8 @@ def forecast(
 
     Example: prediff forecast --checkpoint first --input radar.nc --members 32 --solver dpmpp
     --steps 20 --out forecast.nc
+
+    Example: prediff forecast --starter --input radar.nc --out forecast.nc
     """
     texts = list(set_ or ())
     given = {"ensemble_members": members, "solver": solver, "steps": steps}
@@ -70,7 +75,13 @@ def forecast(
         setting(f"forecast.{key}", value) for key, value in given.items() if value is not None
     ]
     if input_ is None and latest is None:
-        own = {"--checkpoint": checkpoint, "--event": event, "--at": at, "--out": out}
+        own = {
+            "--checkpoint": checkpoint,
+            "--starter": starter or None,
+            "--event": event,
+            "--at": at,
+            "--out": out,
+        }
         alone = [option for option, value in own.items() if value is not None]
         alone += ["--workers"] if workers > 1 else []
         if alone:
@@ -84,6 +95,12 @@ def forecast(
             "--config and --data are for the forecasts of test windows: with --input or --latest "
             "the run's own configuration counts; change it with --set"
         )
+    if starter and checkpoint is not None:
+        raise UserError("--starter and --checkpoint exclude each other: choose one")
+    if starter:
+        from prediff.forecasting.starter import STARTER
+
+        checkpoint = Path(STARTER)
     if out is None:
         raise UserError("--out is missing: where to write the forecast, .nc or .zarr")
     request = _Request(
@@ -151,6 +168,7 @@ class _Request:
         from prediff.forecasting.file import write_dataset
         from prediff.forecasting.forecaster import Forecaster
         from prediff.forecasting.input import read_newest_frames
+        from prediff.forecasting.starter import WARNING
 
         with start_runtime() as runtime:
             forecaster = Forecaster(self.run, overrides=self.overrides, runtime=runtime)
@@ -161,7 +179,9 @@ class _Request:
             dataset = forecaster(frames, at=self.at, place=place)
             if not runtime.is_first:
                 return
-            if forecaster.cadence_minutes is None:
+            if WARNING in dataset.attrs:
+                typer.echo(f"warning: {dataset.attrs[WARNING]}", err=True)
+            if forecaster.cadence_minutes is None and not forecaster.is_starter:
                 typer.echo("the run's cadence is not known: that of the input was taken")
             dataset.attrs["input"] = place
             write_dataset(self.out, dataset)

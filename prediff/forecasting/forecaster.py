@@ -17,8 +17,17 @@ from prediff.forecasting.context import check_cadence, check_valid, choose_conte
 from prediff.forecasting.ensemble import EnsembleForecaster
 from prediff.forecasting.file import CODE, Attributes, forecast_dataset
 from prediff.forecasting.input import check_range, to_vil_code
+from prediff.forecasting.one_pass import OnePassForecaster, forecaster_of_run
+from prediff.forecasting.starter import (
+    STARTER,
+    starter_forecaster,
+    starter_limits,
+    starter_provenance,
+    starter_takes,
+)
 from prediff.forecasting.test_set import REQUESTED_INTENSITY, provenance
 from prediff.run_folder import RunFolder, find_run
+from prediff.starter.package import starter_card
 from prediff.trained_networks import DIFFUSION, config_sha256, newest_checkpoint
 
 
@@ -36,7 +45,7 @@ class Forecaster:
     by two threads at once.
 
     Args:
-        run: a run's folder, or its name below ``runs/``.
+        run: a run's folder, or its name below ``runs/``, or `STARTER`: the packaged model.
         members, solver, steps: of the forecasts; None is what the run's configuration says.
         overrides: further ``section.key=value`` texts, such as ``forecast.weights=raw``.
         runtime: the ranks, if it is started already.
@@ -55,27 +64,34 @@ class Forecaster:
         overrides: Sequence[str] = (),
         runtime: Runtime | None = None,
     ) -> None:
-        self.folder = find_run(run)
+        self.is_starter = str(run) == STARTER
+        folder = None if self.is_starter else find_run(run)
         given = {"ensemble_members": members, "solver": solver, "steps": steps}
         texts = [
             setting(f"forecast.{key}", value) for key, value in given.items() if value is not None
         ]
-        self.config = load_config(self.folder.config, [*texts, *overrides])
+        if folder is None:
+            self.config = load_config(None, [*starter_card().settings, *texts, *overrides])
+        else:
+            self.config = load_config(folder.config, [*texts, *overrides])
         if self.config.forecast.guidance.source == "oracle":
             raise UserError(
-                f"{self.folder.config} guides by oracle, which needs the truth: set "
+                f"{run} guides by oracle, which needs the truth: set "
                 "forecast.guidance.source to persistence, trend, climatology, number or none"
             )
         started = runtime or start_runtime()
         # Processes without collectives, as mpirun's, forecast each for itself.
         self._runtime = ALONE if started.world_group is None else started
-        self._forecast = EnsembleForecaster(self.folder, self.config, sharing=self._runtime)
-        self._attributes: Attributes = {
-            **provenance(self.folder, self.config),
-            "config_sha256": config_sha256(self.config),
-        }
-        self.cadence_minutes = trained_cadence(self.folder, self.config)
-        """Minutes between the frames that the run learned from, None if not known."""
+        self._forecast: EnsembleForecaster | OnePassForecaster
+        if folder is None:
+            self._forecast = starter_forecaster(self.config, sharing=self._runtime)
+            said = starter_provenance(self.config)
+        else:
+            self._forecast = forecaster_of_run(folder, self.config, sharing=self._runtime)
+            said = provenance(folder, self.config)
+        self._attributes: Attributes = {**said, "config_sha256": config_sha256(self.config)}
+        self.cadence_minutes = None if folder is None else trained_cadence(folder, self.config)
+        """Minutes between the frames that the run learned from, None if not known or several."""
 
     @property
     def context_frames(self) -> int:
@@ -115,17 +131,23 @@ class Forecaster:
         else:
             context, minutes = self._from_array(np.asarray(frames), place=place)
             init_time = time
-        context = fit_to_size(context, size=self.config.data.frame_size, place=place)
+        if not (self.is_starter and starter_takes(context)):
+            context = fit_to_size(context, size=self.config.data.frame_size, place=place)
         check_valid(context, place=place)
         values = context.values[..., None] / np.float32(255)
         missing = np.isnan(values).any(axis=(0, 3))
         window = np.nan_to_num(values, nan=0.0)
         intensity = self._forecast.requested_intensity(window)
-        ensemble = self._forecast(window, case_number=_noise_key(init_time), intensity=intensity)
+        options = {"minutes": minutes} if isinstance(self._forecast, OnePassForecaster) else {}
+        ensemble = self._forecast(
+            window, case_number=_noise_key(init_time), intensity=intensity, **options
+        )
         ensemble[..., missing] = np.nan
         attributes = dict(self._attributes)
         if intensity is not None:
             attributes[REQUESTED_INTENSITY] = intensity
+        if self.is_starter:
+            attributes |= starter_limits(context, minutes=minutes)
         return forecast_dataset(
             ensemble,
             minutes=minutes,

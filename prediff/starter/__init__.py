@@ -1,0 +1,1 @@
+"""A trained one-pass network that comes with the package; README.md is its model card."""

@@ -1,0 +1,135 @@
+"""Train the starter model, and pack the weights of a training as the package carries them.
+
+    python profiling/train_starter.py train --radar DIR --finland DIR --name starter
+    python profiling/train_starter.py pack --name starter
+
+`train` goes on from the run's newest checkpoint, as `prediff train` does; its settings are those of
+configs/nowcast.yaml. `pack` writes prediff/starter/{weights.safetensors, card.json} of the moving
+average. Which windows are trained on stands in profiling/starter_data.py.
+"""
+
+import argparse
+import hashlib
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import hpc  # noqa: F401  (prepares the environment before MindSpore is imported)
+
+import numpy as np  # isort: skip
+from safetensors.numpy import save
+
+from hpc.checkpoint.format import read_checkpoint
+from hpc.cluster.mesh import make_mesh
+from hpc.cluster.runtime import start_runtime
+from hpc.cluster.stop import StopRequest
+from hpc.errors import UserError
+from prediff.config import differing_keys
+from prediff.config.schema import Config
+from prediff.run_folder import open_run
+from prediff.starter.package import CARD, FOLDER, WEIGHTS
+from prediff.trained_networks import DIFFUSION, newest_checkpoint
+from prediff.training.one_pass import drive_one_pass
+from prediff.training.stopping import Stopped
+from profiling.starter_data import MixedWindows, kept_back_parts, training_parts
+
+NOWCAST = Path("configs/nowcast.yaml")
+ATTRIBUTION = (
+    "Finnish Meteorological Institute, radar composites, CC BY 4.0; Meteo-France, MeteoNet, Etalab "
+    "Open Licence 2.0; TAASRAD19, Franch et al. 2020, Meteotrentino, doi 10.5281/zenodo.3577451, "
+    "CC BY 4.0 by its publication"
+)
+
+
+def train(
+    *, radar: Path, finland: Path, name: str, overrides: Sequence[str], minutes: float | None
+) -> None:
+    """Train from the newest checkpoint of a run to its last step.
+
+    Raises:
+        UserError: data are missing, or the run was made with other settings.
+    """
+    folder, config = open_run(name=name, config=NOWCAST, data=None, overrides=overrides)
+    limit = None if minutes is None else 60 * minutes
+    with (
+        start_runtime() as runtime,
+        StopRequest(stop_file=folder.stop_file, max_seconds=limit, leads=True) as stop,
+    ):
+        mesh = make_mesh(ranks=runtime.place.size, global_batch=config.train_diffusion.global_batch)
+        drive_one_pass(
+            folder,
+            config,
+            runtime,
+            mesh,
+            training=MixedWindows(training_parts(radar, finland)),
+            validation=MixedWindows(kept_back_parts(radar), length=256),
+            cadence_minutes=5,
+            stop=stop,
+        )
+
+
+def pack(weights: dict[str, np.ndarray], config: Config, *, folder: Path = FOLDER) -> str:
+    """Write weights and card of the starter; return the SHA-256.
+
+    Args:
+        weights: of the network and its loss, by name in a checkpoint.
+        config: of the training.
+    """
+    arrays = {
+        key.removeprefix("network."): value.astype(np.float16)
+        for key, value in weights.items()
+        if key.startswith("network.")
+    }
+    content = save(arrays)
+    card = {
+        "sha256": hashlib.sha256(content).hexdigest(),
+        "settings": ["diffusion.objective=crps", *_settings(config)],
+        "minutes": [5, 10],
+        "sides": [64],
+        "kilometres": [2.6, 3.0],
+        "attribution": ATTRIBUTION,
+    }
+    (folder / WEIGHTS).write_bytes(content)
+    (folder / CARD).write_text(json.dumps(card, indent=2) + "\n")
+    return str(card["sha256"])
+
+
+def _settings(config: Config) -> list[str]:
+    changed = differing_keys(Config(), config, ("one_pass",))
+    return [text.split(":", 1)[0] + "=" + text.rsplit(" -> ", 1)[1] for text in changed]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    commands = parser.add_subparsers(dest="command", required=True)
+    training = commands.add_parser("train")
+    training.add_argument("--radar", type=Path, required=True, help="folder of the radar trees")
+    training.add_argument("--finland", type=Path, required=True, help="tree of long events")
+    training.add_argument("--set", action="append", default=[], help="as `prediff train` takes it")
+    training.add_argument("--minutes", type=float, help="then save and stop")
+    packing = commands.add_parser("pack")
+    for command in (training, packing):
+        command.add_argument("--name", default="starter", help="of the run")
+    given = parser.parse_args()
+    try:
+        if given.command == "train":
+            train(
+                radar=given.radar,
+                finland=given.finland,
+                name=given.name,
+                overrides=given.set,
+                minutes=given.minutes,
+            )
+        else:
+            folder, config = open_run(name=given.name, config=None, data=None, overrides=())
+            ema = read_checkpoint(newest_checkpoint(folder, DIFFUSION)).arrays["ema"]
+            print(pack(ema, config))
+    except (UserError, Stopped) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
