@@ -23,6 +23,7 @@ from prediff.commands.forecast import forecast
 from prediff.commands.guidance import guidance
 from prediff.commands.plan import plan
 from prediff.commands.profile import profile
+from prediff.commands.serve import serve
 from prediff.commands.slurm import run_slurm_job
 from prediff.commands.status import status
 from prediff.training.stopping import Stopped
@@ -72,6 +73,7 @@ app.add_typer(cache_app, name="cache")
 app.add_typer(data_app, name="data")
 app.add_typer(convert_app, name="convert")
 app.command("forecast")(forecast)
+app.command("serve")(serve)
 app.command("evaluate")(evaluate)
 app.command("compare")(compare)
 app.command("guidance")(guidance)
