@@ -9,8 +9,8 @@ from prediff.config import Config, differing_keys, load_config, save_config, set
 from prediff.names import is_name, join_inside
 
 RUNS = Path("runs")
-TRAININGS = ("autoencoder", "diffusion", "alignment")
-"""Stages that train, by the names of their folders."""
+AUTOENCODER, DIFFUSION, ALIGNMENT = TRAININGS = ("autoencoder", "diffusion", "alignment")
+"""The tasks that train, by the names of their folders; `prediff.training.task` says the rest."""
 FROZEN_SECTIONS = (
     "seed",
     "data",
@@ -19,9 +19,7 @@ FROZEN_SECTIONS = (
     "diffusion",
     "one_pass",
     "alignment",
-    "train_autoencoder",
-    "train_diffusion",
-    "train_alignment",
+    *(f"train_{task}" for task in TRAININGS),
 )
 CHANGEABLE_KEYS = (
     "micro_batch",

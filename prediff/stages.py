@@ -11,7 +11,6 @@ from rich.console import Console
 from hpc.checkpoint.format import read_state
 from hpc.checkpoint.store import find_latest
 from hpc.cluster.clock_skew import clock_warning
-from hpc.cluster.mesh import make_mesh
 from hpc.cluster.mpi import started_ranks
 from hpc.cluster.runtime import Runtime
 from hpc.cluster.stop import StopRequest
@@ -24,14 +23,11 @@ from prediff.forecasting.file import is_forecast_of
 from prediff.forecasting.test_set import chosen_cases, forecast, provenance
 from prediff.latents.cache import cache_latents, open_latents
 from prediff.latents.writer import BuildProgress
-from prediff.run_folder import TRAININGS, RunFolder
-from prediff.training.alignment import train_alignment
-from prediff.training.autoencoder import train_autoencoder
-from prediff.training.completion import is_trained, total_steps
-from prediff.training.denoiser import train_diffusion
-from prediff.training.denoiser_step import denoiser_mesh
+from prediff.run_folder import ALIGNMENT, AUTOENCODER, DIFFUSION, TRAININGS, RunFolder
+from prediff.training.loop import train
 from prediff.training.resume import is_restarted, software
 from prediff.training.stopping import raise_if_asked
+from prediff.training.task import is_trained, training_task
 from prediff.verification.headline import skill_table
 
 Say = Callable[[str], None]
@@ -74,20 +70,13 @@ def check_ranks(config: Config, *, ranks: int, trains: Collection[str] = TRAININ
     Raises:
         UserError: naming the setting, and numbers that work.
     """
-    for stage in trains:
-        section = f"train_{stage}"
-        if stage == "alignment" and not config.is_guided:
-            continue
-        if stage == "autoencoder" and config.is_one_pass:
-            continue
-        settings = getattr(config, section)
-        try:
-            if section == "train_diffusion":
-                denoiser_mesh(config, ranks=ranks)
-            else:
-                make_mesh(ranks=ranks, global_batch=settings.global_batch)
-        except UserError as error:
-            raise UserError(f"{section}: {error}") from None
+    for name in trains:
+        task = training_task(name, config)
+        if task.is_wanted(config):
+            try:
+                task.recipe().mesh(config, ranks=ranks)
+            except UserError as error:
+                raise UserError(f"train_{task.name}: {error}") from None
 
 
 def first_unfinished(folder: RunFolder, config: Config) -> str | None:
@@ -147,19 +136,27 @@ def _make_data(
         say(f"made synthetic storms in {folder.data}")
 
 
-def _trained(stage: str, section: str) -> Callable[[RunFolder, Config], bool]:
+def _training(name: str) -> Stage:
     def is_done(folder: RunFolder, config: Config) -> bool:
-        if not folder.checkpoints(stage).exists() or is_restarted(folder, stage):
+        task, saved = training_task(name, config), folder.checkpoints(name)
+        if not saved.exists() or is_restarted(folder, name):
             return False
         with open_split(folder, config, "train") as windows:
-            samples = windows.frame_count if stage == "autoencoder" else len(windows)
-        newest = find_latest(folder.checkpoints(stage))
+            samples = task.samples_in(windows)
+        newest = find_latest(saved)
         if newest is None:
             return False
-        total = total_steps(getattr(config, section), num_samples=samples)
-        return is_trained(read_state(newest), total=total)
+        return is_trained(read_state(newest), total=task.total_steps(config, samples=samples))
 
-    return is_done
+    def run(
+        folder: RunFolder, config: Config, runtime: Runtime, stop: StopRequest, say: Say
+    ) -> None:
+        train(training_task(name, config), folder, config, runtime, stop=stop)
+
+    def is_wanted(config: Config) -> bool:
+        return training_task(name, config).is_wanted(config)
+
+    return Stage(name, is_done, run, is_wanted)
 
 
 def _latents_done(folder: RunFolder, config: Config) -> bool:
@@ -200,30 +197,10 @@ def _cache(
 
 STAGES = (
     Stage("data", _data_done, _make_data),
-    Stage(
-        "autoencoder",
-        _trained("autoencoder", "train_autoencoder"),
-        lambda folder, config, runtime, stop, say: train_autoencoder(
-            folder, config, runtime, stop=stop
-        ),
-        is_wanted=lambda config: not config.is_one_pass,
-    ),
+    _training(AUTOENCODER),
     Stage("latents", _latents_done, _cache, is_wanted=lambda config: not config.is_one_pass),
-    Stage(
-        "diffusion",
-        _trained("diffusion", "train_diffusion"),
-        lambda folder, config, runtime, stop, say: train_diffusion(
-            folder, config, runtime, stop=stop
-        ),
-    ),
-    Stage(
-        "alignment",
-        _trained("alignment", "train_alignment"),
-        lambda folder, config, runtime, stop, say: train_alignment(
-            folder, config, runtime, stop=stop
-        ),
-        is_wanted=lambda config: config.is_guided,
-    ),
+    _training(DIFFUSION),
+    _training(ALIGNMENT),
     Stage(
         "forecast",
         _forecasts_done,
@@ -246,7 +223,7 @@ def print_results(folder: RunFolder, console: Console) -> None:
     for what, where in (
         ("report", folder.evaluation / "report.html"),
         ("forecasts", folder.forecast),
-        ("checkpoints", folder.checkpoints("diffusion")),
+        ("checkpoints", folder.checkpoints(DIFFUSION)),
         ("logs", folder.log),
     ):
         console.print(f"{what:12} {where}", soft_wrap=True, highlight=False)

@@ -8,14 +8,11 @@ from hpc.checkpoint.format import list_checkpoints, read_state
 from hpc.checkpoint.store import find_best
 from hpc.errors import UserError
 from prediff.config import Config
-from prediff.config.schema import Training
 from prediff.data.open_data import data_root, open_split
 from prediff.latents.layout import list_groups
 from prediff.latents.verify import describe_group
-from prediff.run_folder import RunFolder
-from prediff.training.completion import is_trained, total_steps
-
-BEST_BY = {"autoencoder": "loss", "diffusion": "mean_squared_error_ema", "alignment": "loss"}
+from prediff.run_folder import AUTOENCODER, TRAININGS, RunFolder
+from prediff.training.task import TrainingTask, is_trained, training_task
 
 
 @dataclass(frozen=True)
@@ -48,11 +45,12 @@ def run_status(folder: RunFolder, config: Config) -> list[StageStatus]:
     `prediff run` does both.
     """
     stages = [_data(folder, config)]
-    if not config.is_one_pass:
-        stages += [_training(folder, config, "autoencoder"), _latents(folder)]
-    stages.append(_training(folder, config, "diffusion"))
-    if config.is_guided or list_checkpoints(folder.checkpoints("alignment")):
-        stages.append(_training(folder, config, "alignment"))
+    for name in TRAININGS:
+        task = training_task(name, config)
+        if task.is_wanted(config) or list_checkpoints(folder.checkpoints(name)):
+            stages.append(_training(folder, config, task))
+        if name == AUTOENCODER and not config.is_one_pass:
+            stages.append(_latents(folder))
     return [*stages, _forecasts(folder, config), _evaluation(folder)]
 
 
@@ -75,9 +73,9 @@ def _data(folder: RunFolder, config: Config) -> StageStatus:
     )
 
 
-def _training(folder: RunFolder, config: Config, name: str) -> StageStatus:
-    settings: Training = getattr(config, f"train_{name}")
-    total = _total(folder, config, name, settings)
+def _training(folder: RunFolder, config: Config, task: TrainingTask) -> StageStatus:
+    name, duration = task.name, task.settings(config).duration
+    total = _total(folder, config, task)
     saved = folder.checkpoints(name)
     checkpoints = list_checkpoints(saved)
     command = f"prediff train {name}"
@@ -85,35 +83,34 @@ def _training(folder: RunFolder, config: Config, name: str) -> StageStatus:
         return StageStatus(
             name=name,
             is_done=False,
-            progress=f"step 0 of {settings.duration if total is None else total}",
+            progress=f"step 0 of {duration if total is None else total}",
             command=command,
         )
     step, newest = checkpoints[-1]
     state = read_state(newest)
-    progress = f"step {step} of {settings.duration if total is None else total}"
+    progress = f"step {step} of {duration if total is None else total}"
     if "imported" in state:
         progress = f"imported from {state['imported']['file']}"
     return StageStatus(
         name=name,
         is_done=total is not None and is_trained(state, total=total),
         progress=progress,
-        best=_best(saved, "crps_ema" if config.is_one_pass else BEST_BY[name]),
+        best=_best(saved, task.best_by),
         newest=newest,
         speed=_speed(state.get("speed", {})),
         command=command,
     )
 
 
-def _total(folder: RunFolder, config: Config, name: str, settings: Training) -> int | None:
-    """Steps of the stage; None where they depend on data that are not there."""
-    if settings.duration.endswith("steps"):
-        return total_steps(settings, num_samples=0)
+def _total(folder: RunFolder, config: Config, task: TrainingTask) -> int | None:
+    """Steps of the task; None where they depend on data that are not there."""
+    if task.settings(config).duration.endswith("steps"):
+        return task.total_steps(config, samples=0)
     try:
         with open_split(folder, config, "train") as windows:
-            samples = windows.frame_count if name == "autoencoder" else len(windows)
+            return task.total_steps(config, samples=task.samples_in(windows))
     except UserError:
         return None
-    return total_steps(settings, num_samples=samples)
 
 
 def _speed(speed: dict[str, float]) -> str:

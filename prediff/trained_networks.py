@@ -16,11 +16,7 @@ from prediff.models import build_alignment, build_autoencoder, build_denoiser, b
 from prediff.models.alignment_network import AlignmentNetwork
 from prediff.models.autoencoder import Autoencoder
 from prediff.models.one_pass_unet import OnePassUNet
-from prediff.run_folder import RunFolder
-
-AUTOENCODER = "autoencoder"
-DIFFUSION = "diffusion"
-ALIGNMENT = "alignment"
+from prediff.run_folder import ALIGNMENT, AUTOENCODER, DIFFUSION, RunFolder
 
 
 def newest_checkpoint(folder: RunFolder, stage: str) -> Path:

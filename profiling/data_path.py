@@ -18,15 +18,13 @@ from typing import Any
 import mindspore as ms
 import numpy as np
 
-from hpc.cluster.runtime import start_runtime
-from hpc.cluster.stop import StopRequest
 from hpc.data.loader import PrefetchLoader
 from hpc.data.order import SampleOrder
 from hpc.errors import UserError
 from prediff.config import load_config
 from prediff.run_folder import RUNS, RunFolder
-from prediff.training.denoiser import train_diffusion
-from prediff.training.loop import TrainingStage
+from prediff.training.denoiser import DenoiserBatches
+from prediff.training.latents import training_latents
 
 
 @dataclass(frozen=True)
@@ -90,29 +88,21 @@ def run_links(folder: RunFolder, config_file: Path | None, *, seconds: float) ->
         UserError: the run has no latents.
     """
     config = load_config(config_file or folder.config)
-    found: list[Link] = []
-
-    def drive(*arguments: Any, stop: StopRequest) -> None:
-        stage: TrainingStage = arguments[-1]
-        order = SampleOrder(stage.num_samples, stage.settings.global_batch, config.seed)
+    with training_latents(folder, config) as latents:
+        make_inputs = DenoiserBatches(latents.training, config)
+        order = SampleOrder(len(latents.training), config.train_diffusion.global_batch, config.seed)
 
         def samples(number: int) -> tuple[np.ndarray, np.ndarray]:
-            positions = order.rank_slice(number, data_rank=0, data_size=1)
-            return positions, number * len(positions) + np.arange(len(positions))
+            return order.rank_batch(number, data_rank=0, data_size=1)
 
         def make(number: int) -> tuple[np.ndarray, ...]:
-            return stage.make_inputs(*samples(number), number)
+            return make_inputs(*samples(number), number)
 
         def read(number: int) -> tuple[np.ndarray, ...]:
             positions, numbers = samples(number)
-            return stage.make_inputs.latents.read(positions, samples=numbers)  # type: ignore[attr-defined]
+            return latents.training.read(positions, samples=numbers)
 
-        found.extend(measure_links(make, read, seconds=seconds))
-
-    stop = StopRequest(stop_file=folder.stop_file, max_seconds=None, leads=False)
-    with start_runtime() as runtime, stop:
-        train_diffusion(folder, config, runtime, stop=stop, drive=drive)
-    return found
+        return measure_links(make, read, seconds=seconds)
 
 
 def main() -> int:

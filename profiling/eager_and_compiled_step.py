@@ -14,7 +14,7 @@ import numpy as np
 
 from prediff.config import Config, load_config
 from prediff.diffusion import DiffusionLoss
-from prediff.profiler.made_up import made_up_inputs
+from prediff.training.denoiser import made_up_inputs
 from prediff.training.denoiser_step import DenoiserStep, build_step
 from prediff.training.diffusion_network import build_loss
 from profiling.timing import median_seconds
@@ -29,7 +29,7 @@ def make_step(config: Config) -> tuple[DenoiserStep, DiffusionLoss]:
 def make_inputs(config: Config, batch: int) -> tuple[np.ndarray, ...]:
     """Return made-up inputs of the loss Cell for a batch."""
     numbers = np.arange(batch)
-    return made_up_inputs("diffusion", config)(numbers, numbers, 0)
+    return made_up_inputs(config)(numbers, numbers, 0)
 
 
 def main() -> None:

@@ -23,10 +23,11 @@ from rich.table import Table
 from hpc.errors import UserError
 from prediff.config import load_config
 from prediff.profiler.counted import Product, count_products
-from prediff.profiler.forward import STAGES, forward_pass
 from prediff.profiler.peaks import device_peaks, published_peaks
 from prediff.profiler.record import ModuleWork, Peaks
 from prediff.profiler.report_pictures import bounds_figure
+from prediff.run_folder import TRAININGS
+from prediff.training.task import training_task
 
 
 def by_kind(products: Iterable[Product]) -> list[ModuleWork]:
@@ -61,7 +62,7 @@ def least_seconds(products: Iterable[Product], peaks: Peaks, *, number_bytes: in
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--config", type=Path)
-    parser.add_argument("--stage", choices=STAGES, default="diffusion")
+    parser.add_argument("--stage", choices=TRAININGS, default="diffusion")
     parser.add_argument("--samples", type=int, default=1)
     parser.add_argument("--out", type=Path, default=Path("reports/roofline.svg"))
     options = parser.parse_args()
@@ -73,7 +74,8 @@ def main() -> int:
     )
     try:
         config = load_config(options.config)
-        products = count_products(*forward_pass(options.stage, config, samples=options.samples))
+        recipe = training_task(options.stage, config).recipe()
+        products = count_products(*recipe.forward(config, samples=options.samples))
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

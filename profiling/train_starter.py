@@ -21,7 +21,6 @@ import numpy as np  # isort: skip
 from safetensors.numpy import save
 
 from hpc.checkpoint.format import read_checkpoint
-from hpc.cluster.mesh import make_mesh
 from hpc.cluster.runtime import start_runtime
 from hpc.cluster.stop import StopRequest
 from hpc.errors import UserError
@@ -30,8 +29,10 @@ from prediff.config.schema import Config
 from prediff.run_folder import open_run
 from prediff.starter.package import CARD, FOLDER, WEIGHTS
 from prediff.trained_networks import DIFFUSION, newest_checkpoint
-from prediff.training.one_pass import drive_one_pass
+from prediff.training.loop import train_on
+from prediff.training.one_pass import samples_of
 from prediff.training.stopping import Stopped
+from prediff.training.task import ONE_PASS
 from profiling.starter_data import MixedWindows, kept_back_parts, training_parts
 
 NOWCAST = Path("configs/nowcast.yaml")
@@ -56,17 +57,13 @@ def train(
         start_runtime() as runtime,
         StopRequest(stop_file=folder.stop_file, max_seconds=limit, leads=True) as stop,
     ):
-        mesh = make_mesh(ranks=runtime.place.size, global_batch=config.train_diffusion.global_batch)
-        drive_one_pass(
-            folder,
+        samples = samples_of(
+            MixedWindows(training_parts(radar, finland)),
+            MixedWindows(kept_back_parts(radar), length=256),
             config,
-            runtime,
-            mesh,
-            training=MixedWindows(training_parts(radar, finland)),
-            validation=MixedWindows(kept_back_parts(radar), length=256),
             cadence_minutes=5,
-            stop=stop,
         )
+        train_on(samples, ONE_PASS, folder, config, runtime, stop=stop)
 
 
 def pack(weights: dict[str, np.ndarray], config: Config, *, folder: Path = FOLDER) -> str:

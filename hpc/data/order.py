@@ -63,6 +63,14 @@ class SampleOrder:
         assert 0 <= data_rank < data_size
         return self.batch(number)[data_rank * part : (data_rank + 1) * part]
 
+    def rank_batch(
+        self, number: int, *, data_rank: int, data_size: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return a rank's part of a batch and its samples' numbers in the endless sequence."""
+        samples = self.rank_slice(number, data_rank=data_rank, data_size=data_size)
+        start = number * self.global_batch + data_rank * len(samples)
+        return samples, start + np.arange(len(samples))
+
     def epoch(self, number: int) -> float:
         """Return how many epochs have been seen when batch `number` begins."""
         return number * self.global_batch / self.num_samples

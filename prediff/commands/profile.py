@@ -12,8 +12,7 @@ from hpc.cluster.rank_log import redirect_to_rank_log
 from hpc.errors import UserError
 from prediff.commands.options import ConfigOption, SetOption
 from prediff.commands.run import refuse_strangers
-
-STAGES = ("autoencoder", "diffusion", "alignment")
+from prediff.run_folder import TRAININGS
 
 
 def profile(
@@ -41,8 +40,8 @@ def profile(
     from prediff.run_folder import RUNS, RunFolder
 
     refuse_strangers(discover(), instead="prediff profile")
-    if stage not in STAGES:
-        raise UserError(f"--stage {stage!r} is unknown: choose {', '.join(STAGES)}")
+    if stage not in TRAININGS:
+        raise UserError(f"--stage {stage!r} is unknown: choose {', '.join(TRAININGS)}")
     folder = None if run is None else RunFolder(join_inside(RUNS, run, what="--run"))
     if folder is not None and not folder.config.exists():
         raise UserError(f"no run {run} in {RUNS}/: leave --run out to profile made-up inputs")
@@ -73,13 +72,14 @@ def profile(
 
     os.environ.update(ENVIRONMENT | os.environ)
     from hpc.cluster.runtime import start_runtime
-    from prediff.profiler.profile_step import profile_stage
+    from prediff.profiler.profile_step import profile_task
     from prediff.profiler.report_page import summary
     from prediff.profiler.step_loop import Rounds
+    from prediff.training.task import training_task
 
     with start_runtime() as runtime:
-        report = profile_stage(
-            stage,
+        report = profile_task(
+            training_task(stage, resolved),
             resolved,
             runtime,
             folder=target,

@@ -1,7 +1,7 @@
-"""Weights of others as the checkpoint of a stage, and a stage's weights for others."""
+"""Weights of others as the checkpoint of a task, and a task's weights for others."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,26 +14,9 @@ from prediff.config import Config
 from prediff.convert import LoadReport, Network, Weights, identify, load_reference, to_reference
 from prediff.convert.checkpoint_file import read_checkpoint as read_foreign
 from prediff.convert.checkpoint_file import write_checkpoint as write_foreign
-from prediff.models import build_alignment, build_autoencoder
 from prediff.run_folder import RunFolder
-from prediff.trained_networks import (
-    ALIGNMENT,
-    AUTOENCODER,
-    DIFFUSION,
-    load_alignment,
-    load_autoencoder,
-    load_denoiser,
-)
-from prediff.training import alignment as train_alignment
-from prediff.training import autoencoder as train_autoencoder
-from prediff.training import denoiser as train_diffusion
-from prediff.training.diffusion_network import build_loss
-
-STAGE_OF: dict[Network, str] = {
-    "autoencoder": AUTOENCODER,
-    "denoiser": DIFFUSION,
-    "alignment": ALIGNMENT,
-}
+from prediff.trained_networks import load_alignment, load_autoencoder, load_denoiser
+from prediff.training.task import ALIGNMENT, AUTOENCODER, DENOISER, TrainingTask
 
 
 @dataclass(frozen=True)
@@ -69,15 +52,15 @@ def import_weights(
     """
     state = read_foreign(file, network=network, weights=weights)
     network = identify(state)
-    stage = STAGE_OF[network]
-    saved = folder.checkpoints(stage)
+    task = next(task for task in (AUTOENCODER, DENOISER, ALIGNMENT) if task.network == network)
+    saved = folder.checkpoints(task.name)
     if list_checkpoints(saved):
         raise UserError(
             f"{saved} has checkpoints already: choose another --name, or remove the folder"
         )
     scale = {} if network == "autoencoder" else {"latent_scale": _latent_scale(config)}
     try:
-        report, trained = _loaded(network, config, state)
+        report, trained = _loaded(task, config, state)
     except UserError as error:
         raise UserError(f"{file}: {error}") from None
     groups = {"model": trained.model, "optimizer": trained.optimizer, "ema": trained.ema}
@@ -86,7 +69,7 @@ def import_weights(
         step=0,
         arrays={name: arrays for name, arrays in groups.items() if arrays},
         state={
-            "stage": stage,
+            "stage": task.name,
             "samples_seen": 0,
             "scores": {},
             "config": config.model_dump(mode="json"),
@@ -134,17 +117,10 @@ def _latent_scale(config: Config) -> float:
 
 
 def _loaded(
-    network: Network, config: Config, state: Mapping[str, np.ndarray]
+    task: TrainingTask, config: Config, weights: Mapping[str, np.ndarray]
 ) -> tuple[LoadReport, TrainState]:
-    """Return what was mapped, and the state of the stage's step with these weights."""
-    if network == "autoencoder":
-        autoencoder = build_autoencoder(config)
-        report = load_reference(autoencoder, state)
-        return report, train_autoencoder.build_step(autoencoder, config).export()
-    if network == "alignment":
-        alignment = build_alignment(config)
-        report = load_reference(alignment, state)
-        return report, train_alignment.build_step(alignment, config)[1].export()
-    loss = build_loss(config)
-    report = load_reference(loss.denoiser, state)
-    return report, train_diffusion.build_step(loss, config).export()
+    """Return what was mapped, and the state of the task's step with these weights."""
+    trained = task.recipe().build(config)
+    report = load_reference(trained.network, weights)
+    state = trained.step.export()
+    return report, replace(state, ema={name: state.model[name] for name in state.ema})

@@ -26,9 +26,9 @@ from prediff.forecasting.starter import (
     starter_takes,
 )
 from prediff.forecasting.test_set import REQUESTED_INTENSITY, provenance
-from prediff.run_folder import RunFolder, find_run
+from prediff.run_folder import DIFFUSION, RunFolder, find_run
 from prediff.starter.package import starter_card
-from prediff.trained_networks import DIFFUSION, config_sha256, newest_checkpoint
+from prediff.trained_networks import config_sha256, newest_checkpoint
 
 
 class Forecaster:

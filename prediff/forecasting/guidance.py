@@ -9,9 +9,8 @@ from hpc.checkpoint.format import Checkpoint, read_state
 from hpc.errors import UserError
 from prediff.config import Config
 from prediff.diffusion import AlignmentGuidance, target_intensity
-from prediff.run_folder import RunFolder
+from prediff.run_folder import ALIGNMENT, RunFolder
 from prediff.trained_networks import (
-    ALIGNMENT,
     load_alignment,
     newest_checkpoint,
     weights_sha256,

@@ -20,9 +20,8 @@ from prediff.forecasting.file import ForecastWindow, is_forecast_of, write_forec
 from prediff.forecasting.guidance import guidance_provenance
 from prediff.forecasting.one_pass import forecaster_of_run
 from prediff.graph_cache import graph_cache
-from prediff.run_folder import RunFolder
+from prediff.run_folder import DIFFUSION, RunFolder
 from prediff.trained_networks import (
-    DIFFUSION,
     autoencoder_sha256,
     config_sha256,
     newest_checkpoint,

@@ -27,6 +27,21 @@ GLOBAL_NOISE = 8
 """Numbers that a member draws for the whole frame, beside those of each level."""
 
 
+def noise_numbers(*, height: int, width: int, patch: int, levels: int, channels: int) -> int:
+    """Return how many normal draws a member of a frame of this size needs.
+
+    Raises:
+        UserError: the levels do not divide the frame.
+    """
+    step = patch * 2 ** (levels - 1)
+    if height % step or width % step:
+        raise UserError(f"frames of {height}x{width} are no multiple of {step} pixels a side")
+    cells = sum(
+        (height // (patch << level)) * (width // (patch << level)) for level in range(levels)
+    )
+    return cells * channels + GLOBAL_NOISE
+
+
 class OnePassUNet(nn.Cell):
     """``construct(context, extrapolation, minutes, noise) -> members [B, M, T, H, W]``.
 
@@ -87,19 +102,14 @@ class OnePassUNet(nn.Cell):
         initialize(self, seed=seed)
 
     def noise_numbers(self, *, height: int, width: int) -> int:
-        """Return how many normal draws a member of a frame of this size needs.
-
-        Raises:
-            UserError: the levels do not divide the frame.
-        """
-        step = self.patch * 2 ** (len(self.widths) - 1)
-        if height % step or width % step:
-            raise UserError(f"frames of {height}x{width} are no multiple of {step} pixels a side")
-        cells = sum(
-            (height // (self.patch << level)) * (width // (self.patch << level))
-            for level in range(len(self.widths))
+        """Return how many normal draws a member of a frame of this size needs."""
+        return noise_numbers(
+            height=height,
+            width=width,
+            patch=self.patch,
+            levels=len(self.widths),
+            channels=self.noise_channels,
         )
-        return cells * self.noise_channels + GLOBAL_NOISE
 
     def construct(self, context, extrapolation, minutes, noise):
         """Return the members, not clipped.

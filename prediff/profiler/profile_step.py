@@ -1,19 +1,18 @@
-"""What `prediff profile` does: profile the training step of a network and write a report.
+"""Profile the training step of a task and write a report: what `prediff profile` does.
 
-With ``--run NAME`` the stage reads that run's data through its real loader; otherwise its inputs
+With ``--run NAME`` the task reads that run's data through its real loader; otherwise its inputs
 are made up. The traces of all ranks stay in ``reports/NAME/traces`` for chrome://tracing.
 """
 
 import datetime
 from collections import defaultdict
-from collections.abc import Container
+from collections.abc import Container, Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import numpy as np
 
-from hpc.cluster.mesh import Mesh, make_mesh
 from hpc.cluster.runtime import Runtime
-from hpc.cluster.stop import StopRequest
 from hpc.data.order import SampleOrder
 from hpc.monitor.goodput import read_goodput
 from hpc.monitor.tensorboard_writer import TensorBoardWriter
@@ -21,29 +20,21 @@ from prediff.config import Config
 from prediff.profiler.bottlenecks import find_losses
 from prediff.profiler.compile_phases import output_to
 from prediff.profiler.counted import count_products
-from prediff.profiler.forward import forward_pass
 from prediff.profiler.machine import describe_machine
-from prediff.profiler.made_up import made_up_stage
 from prediff.profiler.peaks import device_peaks
 from prediff.profiler.record import PARTS, ModuleWork, RankProfile, Report, write_report
 from prediff.profiler.report_page import write_page
 from prediff.profiler.step_loop import Rounds, profile_rank
 from prediff.run_folder import RunFolder
-from prediff.training.alignment import train_alignment
-from prediff.training.autoencoder import train_autoencoder
-from prediff.training.denoiser import train_diffusion
-from prediff.training.loop import TrainingStage, accumulation
+from prediff.training.recipe import MakeInputs, micro_batches
+from prediff.training.task import TrainingTask
 
-TRAINERS = {
-    "autoencoder": train_autoencoder,
-    "diffusion": train_diffusion,
-    "alignment": train_alignment,
-}
-REPORTS = Path("reports")
+BATCHES = 64
+"""Of made-up inputs, before they begin again."""
 
 
-def profile_stage(
-    name: str,
+def profile_task(
+    task: TrainingTask,
     config: Config,
     runtime: Runtime,
     *,
@@ -51,10 +42,10 @@ def profile_stage(
     run: RunFolder | None,
     rounds: Rounds,
 ) -> Report | None:
-    """Profile a stage on all ranks; rank 0 writes and returns the report.
+    """Profile a training on all ranks; rank 0 writes and returns the report.
 
     Args:
-        name: of the stage, one of `TRAINERS`.
+        task: whose step is profiled.
         config: of the run, or any.
         runtime: the ranks.
         folder: of the report.
@@ -62,52 +53,34 @@ def profile_stage(
         rounds: how many steps.
 
     Raises:
-        UserError: a batch that the ranks do not divide, or a run without the stage's data.
+        UserError: a batch that the ranks do not divide, or a run without the task's data.
     """
     machine = describe_machine()
-    found: list[tuple[TrainingStage, Mesh, list[RankProfile]]] = []
-
-    def drive(
-        run: RunFolder | None,
-        config: Config,
-        runtime: Runtime,
-        mesh: Mesh,
-        stage: TrainingStage,
-        *,
-        stop: StopRequest | None = None,
-    ) -> None:
-        order = SampleOrder(stage.num_samples, stage.settings.global_batch, config.seed)
+    recipe, settings = task.recipe(), task.settings(config)
+    mesh = recipe.mesh(config, ranks=runtime.place.size)
+    made_up = nullcontext((BATCHES * settings.global_batch, recipe.made_up_inputs(config)))
+    with made_up if run is None else _inputs_of(task, run, config) as (count, make_inputs):
+        order = SampleOrder(count, settings.global_batch, config.seed)
         data_rank, _ = mesh.coordinates(runtime.place.rank)
 
         def produce(number: int) -> tuple[np.ndarray, ...]:
-            positions = order.rank_slice(number, data_rank=data_rank, data_size=mesh.data)
-            start = number * stage.settings.global_batch + data_rank * len(positions)
-            return stage.make_inputs(positions, start + np.arange(len(positions)), number)
+            batch = order.rank_batch(number, data_rank=data_rank, data_size=mesh.data)
+            return make_inputs(*batch, number)
 
         mine = profile_rank(
-            stage.step,
+            recipe.build(config, runtime=runtime, mesh=mesh).step,
             produce,
             runtime,
             rounds=rounds,
             folder=folder / "traces" / f"rank_{runtime.place.rank}",
         )
-        found.append((stage, mesh, runtime.all_gather_object(mine)))
-
-    settings = getattr(config, f"train_{name}")
-    if run is None:
-        mesh = make_mesh(ranks=runtime.place.size, global_batch=settings.global_batch)
-        stage = made_up_stage(name, config, mesh=mesh, runtime=runtime)
-        drive(None, config, runtime, mesh, stage)
-    else:
-        with StopRequest(stop_file=run.stop_file, max_seconds=None, leads=False) as stop:
-            TRAINERS[name](run, config, runtime, stop=stop, drive=drive)
-    ((stage, mesh, ranks),) = found
+    ranks = runtime.all_gather_object(mine)
     if not runtime.is_first:
         return None
-    parts = accumulation(settings, data_ranks=mesh.data)
+    parts = micro_batches(settings, data_ranks=mesh.data)
     with output_to(folder / "traces" / "output.log"):
         modules = _modules(
-            name,
+            task,
             config,
             samples=settings.global_batch // mesh.data // parts,
             parts=parts,
@@ -115,16 +88,16 @@ def profile_stage(
         )
     report = Report(
         name=folder.name,
-        stage=name,
+        stage=task.name,
         made=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         inputs="made up, no data were read" if run is None else f"of {run.path}",
         machine=machine,
         samples=settings.global_batch,
-        operations=stage.operations * settings.global_batch,
+        operations=recipe.operations(config) * settings.global_batch,
         peaks=device_peaks(ranks=mesh.size, hosts=len({rank.host for rank in ranks})),
         ranks=tuple(ranks),
         modules=modules,
-        goodput={} if run is None else _goodput(run.path / name),
+        goodput={} if run is None else _goodput(run.path / task.name),
     )
     report = report.model_copy(update={"losses": find_losses(report)})
     write_report(folder, report)
@@ -133,19 +106,27 @@ def profile_stage(
     return report
 
 
+@contextmanager
+def _inputs_of(
+    task: TrainingTask, run: RunFolder, config: Config
+) -> Iterator[tuple[int, MakeInputs]]:
+    with task.recipe().open_samples(run, config) as samples:
+        yield samples.count, samples.make_inputs
+
+
 def _modules(
-    name: str, config: Config, *, samples: int, parts: int, rank: RankProfile
+    task: TrainingTask, config: Config, *, samples: int, parts: int, rank: RankProfile
 ) -> tuple[ModuleWork, ...]:
     """Return each module's products in a step's forward passes, and how long its operators took.
 
     Args:
-        name: of the stage.
+        task: whose network it is.
         config: of the network.
         samples: of a micro-batch.
         parts: micro-batches of a step on a rank.
         rank: who timed the operators.
     """
-    products = count_products(*forward_pass(name, config, samples=samples))
+    products = count_products(*task.recipe().forward(config, samples=samples))
     sums: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0, 0.0])
     for product in products:
         entry = sums[product.module.removesuffix(".reference")]

@@ -1,30 +1,30 @@
-"""Stage: train the knowledge-alignment network on cached latents (MODEL section 5).
+"""How the knowledge-alignment network is trained on cached latents (MODEL section 5).
 
 Letters: B batch, T forecast frames, h, w, c height, width and channels of a latent frame.
 """
 
-import numpy as np
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
 
-from hpc.cluster.mesh import make_mesh
-from hpc.cluster.runtime import Runtime
-from hpc.cluster.stop import StopRequest
-from hpc.train.compile_cache import Compiler
+import mindspore as ms
+import numpy as np
+from mindspore import nn
+
+from hpc.cluster.mesh import Mesh, make_mesh
+from hpc.cluster.runtime import ALONE, Runtime
 from hpc.train.step import TrainStep
 from prediff.config import Config
 from prediff.diffusion import AlignmentLoss, NoiseSchedule, noise_schedule
 from prediff.latents.windows import LatentWindows
 from prediff.models import build_alignment
 from prediff.models.alignment_cost import alignment_cost
-from prediff.models.alignment_network import AlignmentNetwork
 from prediff.models.cost import TRAINING_PASSES
 from prediff.run_folder import RunFolder
-from prediff.training.denoiser import DenoiserBatches
+from prediff.training import denoiser
 from prediff.training.latents import training_latents
-from prediff.training.loop import Drive, TrainingStage, accumulation, train
-from prediff.training.validation import LossEvaluation, mean_over_batches
-
-STAGE = "alignment"
-VALIDATION_WINDOWS = 64
+from prediff.training.recipe import MakeInputs, Samples, Trainable, micro_batches
+from prediff.training.validation import LossEvaluation
 
 
 def alignment_schedule(config: Config) -> NoiseSchedule:
@@ -44,7 +44,7 @@ class AlignmentBatches:
 
     def __init__(self, latents: LatentWindows, config: Config) -> None:
         self._latents = latents
-        self._batches = DenoiserBatches(latents, config)
+        self._batches = denoiser.DenoiserBatches(latents, config)
 
     def __call__(
         self, positions: np.ndarray, samples: np.ndarray, step: int
@@ -60,95 +60,78 @@ class AlignmentBatches:
         return clean, noise, noise_step, self._latents.read_intensity(positions), dropout_key
 
 
-def build_step(
-    alignment: AlignmentNetwork,
-    config: Config,
-    *,
-    data_group: str | None = None,
-    data_size: int = 1,
-) -> tuple[AlignmentLoss, TrainStep]:
-    """Return the loss of an alignment network and the step that trains it.
+def mesh(config: Config, *, ranks: int) -> Mesh:
+    """Return the data axis alone.
 
-    Args:
-        alignment: the network to train.
-        data_group: communication group of the data-parallel ranks, None for one process.
-        data_size: ranks in it.
+    Raises:
+        UserError: the ranks do not divide the global batch.
     """
-    settings = config.train_alignment
+    return make_mesh(ranks=ranks, global_batch=config.train_alignment.global_batch)
+
+
+def build(config: Config, *, runtime: Runtime = ALONE, mesh: Mesh | None = None) -> Trainable:
+    """Return the alignment network with its step."""
+    mesh, settings = mesh or Mesh(), config.train_alignment
+    alignment = build_alignment(config)
     loss = AlignmentLoss(alignment, schedule=alignment_schedule(config))
     loss.set_train(True)
     step = TrainStep(
         loss,
         dict(alignment.parameters_and_names()),
         scalar_names=AlignmentLoss.SCALARS,
-        accumulation=accumulation(settings, data_ranks=data_size),
-        data_group=data_group,
-        data_size=data_size,
+        accumulation=micro_batches(settings, data_ranks=mesh.data),
+        data_group=runtime.data_group(mesh),
+        data_size=mesh.data,
         weight_decay=settings.weight_decay,
         max_norm=settings.gradient_clip,
         ema_decay=None,
     )
-    return loss, step
+    return Trainable(
+        network=alignment,
+        step=step,
+        evaluation=LossEvaluation(loss),
+        scores=AlignmentLoss.SCALARS,
+    )
 
 
-def train_alignment(
-    folder: RunFolder,
-    config: Config,
-    runtime: Runtime,
-    *,
-    stop: StopRequest,
-    drive: Drive = train,
-) -> None:
-    """Train the alignment network from its newest checkpoint to its last step.
-
-    Args:
-        drive: what is done with the stage; the profiler makes some steps and keeps nothing.
-
-    Raises:
-        UserError: no latents, a batch that the ranks do not divide, damaged state.
-        Stopped: asked to stop; a checkpoint was saved.
-    """
-    settings = config.train_alignment
-    mesh = make_mesh(ranks=runtime.place.size, global_batch=settings.global_batch)
+@contextmanager
+def open_samples(folder: RunFolder, config: Config) -> Iterator[Samples]:
+    """Open the latents of both splits; see `prediff.training.recipe.Recipe`."""
     with training_latents(folder, config) as latents:
-        loss, step = build_step(
-            build_alignment(config),
-            config,
-            data_group=runtime.data_group(mesh),
-            data_size=mesh.data,
+        yield Samples(
+            count=len(latents.training),
+            make_inputs=AlignmentBatches(latents.training, config),
+            make_validation_inputs=AlignmentBatches(latents.validation, config),
+            validation=latents.scored,
+            state={
+                "latent_scale": latents.scale,
+                "climatology": latents.training.mean_intensity(),
+            },
         )
-        chosen = np.linspace(0, len(latents.validation) - 1, VALIDATION_WINDOWS).astype(int)
 
-        def validate(compiler: Compiler) -> dict[str, float]:
-            return mean_over_batches(
-                LossEvaluation(loss),
-                AlignmentBatches(latents.validation, config),
-                positions=chosen,
-                batch=settings.global_batch // mesh.data,
-                names=("loss", *AlignmentLoss.SCALARS),
-                runtime=runtime,
-                compiler=compiler,
-                mesh=mesh,
-            )
 
-        drive(
-            folder,
-            config,
-            runtime,
-            mesh,
-            TrainingStage(
-                name=STAGE,
-                settings=settings,
-                step=step,
-                num_samples=len(latents.training),
-                operations=TRAINING_PASSES * alignment_cost(config).operations,
-                make_inputs=AlignmentBatches(latents.training, config),
-                validate=validate,
-                best_by="loss",
-                extra_state={
-                    "latent_scale": latents.scale,
-                    "climatology": latents.training.mean_intensity(),
-                },
-            ),
-            stop=stop,
-        )
+def made_up_inputs(config: Config) -> MakeInputs:
+    """Return what makes random latents, noise, steps, intensities and keys."""
+    of_denoiser = denoiser.made_up_inputs(config)
+
+    def make(positions: np.ndarray, samples: np.ndarray, step: int) -> tuple[np.ndarray, ...]:
+        clean, noise, noise_step, _, keys = of_denoiser(positions, samples, step)
+        shape = (len(positions), config.data.forecast_frames, 1)
+        intensity = np.random.default_rng(step).random(shape, np.float32)
+        return clean, noise, noise_step, intensity, keys
+
+    return make
+
+
+def forward(config: Config, *, samples: int) -> tuple[nn.Cell, Callable[[], Any]]:
+    """Return the alignment network and a call that runs it on zeros."""
+    alignment = build_alignment(config)
+    future, _ = denoiser.latent_shapes(config)
+    latents = ms.Tensor(np.zeros((samples, *future), np.float32))
+    steps = ms.Tensor(np.zeros(samples, np.int32))
+    return alignment, lambda: alignment(latents, steps)
+
+
+def operations(config: Config) -> float:
+    """Return the operations of a window's forward and backward pass."""
+    return TRAINING_PASSES * alignment_cost(config).operations

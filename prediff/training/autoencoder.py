@@ -1,16 +1,17 @@
-"""Stage: train the frame-wise autoencoder on single frames (MODEL section 3)."""
+"""How the frame-wise autoencoder is trained on single frames (MODEL section 3)."""
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import mindspore as ms
 import numpy as np
+from mindspore import nn
 
 from hpc.cluster.mesh import Mesh, make_mesh
 from hpc.cluster.runtime import ALONE, Runtime
-from hpc.cluster.stop import StopRequest
 from hpc.monitor.tensorboard_writer import TensorBoardWriter
 from hpc.randomness import keyed_normal
-from hpc.train.compile_cache import Compiler
 from hpc.train.step import TrainStep
 from hpc.train.tree_sum import summation_tree
 from prediff.config import Config
@@ -26,10 +27,9 @@ from prediff.models.reconstruction_loss import ReconstructionLoss
 from prediff.pictures.frame_rows import frame_rows
 from prediff.run_folder import RunFolder
 from prediff.training.adversarial_step import AdversarialStep
-from prediff.training.loop import Drive, TrainingStage, accumulation, train
-from prediff.training.validation import LossEvaluation, mean_over_batches
+from prediff.training.recipe import MakeInputs, Samples, Trainable, micro_batches
+from prediff.training.validation import LossEvaluation
 
-STAGE = "autoencoder"
 SCALAR_NAMES = ("mean_absolute_error", "kl_divergence")
 AUGMENTATION_MODES: dict[str, AugmentationMode] = {
     "none": 0,
@@ -47,11 +47,7 @@ class FrameBatches:
         self._frames = frames
         self._seed = config.seed
         self._mode = AUGMENTATION_MODES[augmentation]
-        self._latent_shape = (
-            config.latent_size,
-            config.latent_size,
-            config.autoencoder.latent_channels,
-        )
+        self._latent_shape = _latent_shape(config)
 
     def __call__(
         self, positions: np.ndarray, samples: np.ndarray, step: int
@@ -94,6 +90,28 @@ class AdversarialBatches:
         return (*self._batches(positions, samples, step), weight)
 
 
+def mesh(config: Config, *, ranks: int) -> Mesh:
+    """Return the data axis alone.
+
+    Raises:
+        UserError: the ranks do not divide the global batch.
+    """
+    return make_mesh(ranks=ranks, global_batch=config.train_autoencoder.global_batch)
+
+
+def build(config: Config, *, runtime: Runtime = ALONE, mesh: Mesh | None = None) -> Trainable:
+    """Return the autoencoder with its step; it is scored without the adversary."""
+    autoencoder = build_autoencoder(config)
+    return Trainable(
+        network=autoencoder,
+        step=build_step(autoencoder, config, runtime=runtime, mesh=mesh),
+        evaluation=LossEvaluation(
+            ReconstructionLoss(autoencoder, kl_weight=config.train_autoencoder.kl_weight)
+        ),
+        scores=SCALAR_NAMES,
+    )
+
+
 def build_step(
     autoencoder: Autoencoder, config: Config, *, runtime: Runtime = ALONE, mesh: Mesh | None = None
 ) -> TrainStep | AdversarialStep:
@@ -107,7 +125,7 @@ def build_step(
     mesh, settings = mesh or Mesh(), config.train_autoencoder
     data_group, data_size = runtime.data_group(mesh), mesh.data
     shared: dict[str, Any] = {
-        "accumulation": accumulation(settings, data_ranks=data_size),
+        "accumulation": micro_batches(settings, data_ranks=data_size),
         "data_group": data_group,
         "data_size": data_size,
         "weight_decay": settings.weight_decay,
@@ -161,73 +179,62 @@ def build_step(
     )
 
 
-def train_autoencoder(
-    folder: RunFolder,
-    config: Config,
-    runtime: Runtime,
-    *,
-    stop: StopRequest,
-    drive: Drive = train,
-) -> None:
-    """Train the autoencoder from its newest checkpoint to its last step.
-
-    Args:
-        drive: what is done with the stage; the profiler makes some steps and keeps nothing.
-
-    Raises:
-        UserError: no usable data, a batch that the ranks do not divide, damaged state.
-        Stopped: asked to stop; a checkpoint was saved.
-    """
+@contextmanager
+def open_samples(folder: RunFolder, config: Config) -> Iterator[Samples]:
+    """Open the frames of both splits; see `prediff.training.recipe.Recipe`."""
     settings = config.train_autoencoder
-    mesh = make_mesh(ranks=runtime.place.size, global_batch=settings.global_batch)
-    autoencoder = build_autoencoder(config)
-    step = build_step(autoencoder, config, runtime=runtime, mesh=mesh)
-    loss = ReconstructionLoss(autoencoder, kl_weight=settings.kl_weight)
     with (
         open_split(folder, config, "train") as frames,
         open_split(folder, config, "validation") as validation,
     ):
         chosen = np.linspace(0, validation.frame_count - 1, VALIDATION_FRAMES).astype(int)
-        fixed = FrameBatches(validation, config, augmentation="none")
+
+        def show(network: nn.Cell, board: TensorBoardWriter, step: int) -> None:
+            shown = validation.read_frames(chosen[:: len(chosen) // SHOWN_FRAMES][:SHOWN_FRAMES])
+            mean, _ = network.encode(ms.Tensor(shown))
+            decoded = network.decode(mean).asnumpy()
+            picture = frame_rows({"radar": shown[..., 0], "reconstruction": decoded[..., 0]})
+            board.picture("pictures/reconstructions", picture, step=step)
+
         batches = FrameBatches(frames, config, augmentation=settings.augmentation)
         start_step = settings.adversarial.start_step
-
-        def validate(compiler: Compiler) -> dict[str, float]:
-            return mean_over_batches(
-                LossEvaluation(loss),
-                fixed,
-                positions=chosen,
-                batch=settings.global_batch // mesh.data,
-                names=("loss", *SCALAR_NAMES),
-                runtime=runtime,
-                compiler=compiler,
-                mesh=mesh,
-            )
-
-        def show(board: TensorBoardWriter, done: int) -> None:
-            shown = validation.read_frames(chosen[:: len(chosen) // SHOWN_FRAMES][:SHOWN_FRAMES])
-            mean, _ = autoencoder.encode(ms.Tensor(shown))
-            decoded = autoencoder.decode(mean).asnumpy()
-            picture = frame_rows({"radar": shown[..., 0], "reconstruction": decoded[..., 0]})
-            board.picture("pictures/reconstructions", picture, step=done)
-
-        drive(
-            folder,
-            config,
-            runtime,
-            mesh,
-            TrainingStage(
-                name=STAGE,
-                settings=settings,
-                step=step,
-                num_samples=frames.frame_count,
-                operations=training_operations(config),
-                make_inputs=batches
-                if start_step is None
-                else AdversarialBatches(batches, start_step=start_step),
-                validate=validate,
-                show=show,
-                best_by="loss",
-            ),
-            stop=stop,
+        yield Samples(
+            count=frames.frame_count,
+            make_inputs=batches
+            if start_step is None
+            else AdversarialBatches(batches, start_step=start_step),
+            make_validation_inputs=FrameBatches(validation, config, augmentation="none"),
+            validation=chosen,
+            show=show,
         )
+
+
+def made_up_inputs(config: Config) -> MakeInputs:
+    """Return what makes random frames and noise, and the adversary's full weight."""
+
+    def make(positions: np.ndarray, samples: np.ndarray, step: int) -> tuple[np.ndarray, ...]:
+        count, random, size = len(positions), np.random.default_rng(step), config.data.frame_size
+        frames = random.random((count, size, size, 1), np.float32)
+        noise = random.standard_normal((count, *_latent_shape(config)), np.float32)
+        if config.train_autoencoder.adversarial.start_step is None:
+            return frames, noise
+        return frames, noise, np.ones(count, np.float32)
+
+    return make
+
+
+def forward(config: Config, *, samples: int) -> tuple[nn.Cell, Callable[[], Any]]:
+    """Return the autoencoder and a call that runs it on zeros."""
+    autoencoder, size = build_autoencoder(config), config.data.frame_size
+    frames = ms.Tensor(np.zeros((samples, size, size, 1), np.float32))
+    noise = ms.Tensor(np.zeros((samples, *_latent_shape(config)), np.float32))
+    return autoencoder, lambda: autoencoder(frames, noise)
+
+
+def operations(config: Config) -> float:
+    """Return the operations of a frame's forward and backward pass, the adversary's included."""
+    return training_operations(config)
+
+
+def _latent_shape(config: Config) -> tuple[int, int, int]:
+    return (config.latent_size, config.latent_size, config.autoencoder.latent_channels)

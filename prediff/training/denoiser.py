@@ -1,33 +1,29 @@
-"""Stage: train the denoiser on cached latents (MODEL section 4).
+"""How the denoiser is trained on cached latents (MODEL section 4).
 
 Letters: B batch, T frames, h, w, c height, width and channels of a latent frame.
 """
 
-import numpy as np
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
 
-from hpc.cluster.runtime import Runtime
-from hpc.cluster.stop import StopRequest
+import mindspore as ms
+import numpy as np
+from mindspore import nn
+
+from hpc.cluster.mesh import Mesh
+from hpc.cluster.runtime import ALONE, Runtime
 from hpc.randomness import keyed_generator, keyed_normal
-from hpc.train.compile_cache import Compiler
 from prediff.config import Config
 from prediff.latents.windows import LatentWindows
+from prediff.models import build_denoiser
 from prediff.models.cost import TRAINING_PASSES
 from prediff.models.denoiser_cost import DenoiserCost
 from prediff.run_folder import RunFolder
-from prediff.training.denoiser_step import (
-    SCALAR_NAMES,
-    build_step,
-    denoiser_mesh,
-    evaluation_of,
-)
+from prediff.training.denoiser_step import SCALAR_NAMES, build_step, denoiser_mesh, evaluation_of
 from prediff.training.diffusion_network import build_loss
 from prediff.training.latents import training_latents
-from prediff.training.loop import Drive, TrainingStage, train
-from prediff.training.one_pass import train_one_pass
-from prediff.training.validation import mean_over_batches
-
-STAGE = "diffusion"
-VALIDATION_WINDOWS = 64
+from prediff.training.recipe import MakeInputs, Samples, Trainable
 
 
 class DenoiserBatches:
@@ -65,66 +61,69 @@ class DenoiserBatches:
         return clean, noise, noise_step, condition, dropout_key
 
 
-def train_diffusion(
-    folder: RunFolder,
-    config: Config,
-    runtime: Runtime,
-    *,
-    stop: StopRequest,
-    drive: Drive = train,
-) -> None:
-    """Train the denoiser from its newest checkpoint to its last step.
+def mesh(config: Config, *, ranks: int) -> Mesh:
+    """Return the mesh of `denoiser_mesh`."""
+    return denoiser_mesh(config, ranks=ranks)
 
-    Args:
-        drive: what is done with the stage; the profiler makes some steps and keeps nothing.
 
-    Raises:
-        UserError: no latents, a mesh that cannot be, damaged state.
-        Stopped: asked to stop; a checkpoint was saved.
-    """
-    if config.is_one_pass:
-        train_one_pass(folder, config, runtime, stop=stop, drive=drive)
-        return
-    settings = config.train_diffusion
-    mesh = denoiser_mesh(config, ranks=runtime.place.size)
-    hosts = runtime.all_gather_object(runtime.place.host)
-    if runtime.is_first and mesh.size > 1:
-        print(mesh.table(hosts), flush=True)
+def build(config: Config, *, runtime: Runtime = ALONE, mesh: Mesh | None = None) -> Trainable:
+    """Return the denoiser, or this rank's part of it, with its step."""
+    loss = build_loss(config)
+    step = build_step(loss, config, runtime=runtime, mesh=mesh)
+    return Trainable(
+        network=loss.denoiser,
+        step=step,
+        evaluation=evaluation_of(loss, step),
+        scores=SCALAR_NAMES,
+    )
+
+
+@contextmanager
+def open_samples(folder: RunFolder, config: Config) -> Iterator[Samples]:
+    """Open the latents of both splits; see `prediff.training.recipe.Recipe`."""
     with training_latents(folder, config) as latents:
-        loss = build_loss(config)
-        step = build_step(loss, config, runtime=runtime, mesh=mesh)
-        chosen = np.linspace(0, len(latents.validation) - 1, VALIDATION_WINDOWS).astype(int)
-
-        def validate(compiler: Compiler) -> dict[str, float]:
-            return mean_over_batches(
-                evaluation_of(loss, step),
-                DenoiserBatches(latents.validation, config),
-                positions=chosen,
-                batch=settings.global_batch // mesh.data,
-                names=("loss", *SCALAR_NAMES),
-                runtime=runtime,
-                compiler=compiler,
-                mesh=mesh,
-            )
-
-        drive(
-            folder,
-            config,
-            runtime,
-            mesh,
-            TrainingStage(
-                name=STAGE,
-                settings=settings,
-                step=step,
-                num_samples=len(latents.training),
-                operations=TRAINING_PASSES * DenoiserCost(config).total().operations,
-                make_inputs=DenoiserBatches(latents.training, config),
-                validate=validate,
-                best_by="mean_squared_error_ema",
-                extra_state={
-                    "latent_scale": latents.scale,
-                    "cadence_minutes": latents.cadence_minutes,
-                },
-            ),
-            stop=stop,
+        yield Samples(
+            count=len(latents.training),
+            make_inputs=DenoiserBatches(latents.training, config),
+            make_validation_inputs=DenoiserBatches(latents.validation, config),
+            validation=latents.scored,
+            state={"latent_scale": latents.scale, "cadence_minutes": latents.cadence_minutes},
         )
+
+
+def made_up_inputs(config: Config) -> MakeInputs:
+    """Return what makes random latents, noise, steps and keys."""
+
+    def make(positions: np.ndarray, samples: np.ndarray, step: int) -> tuple[np.ndarray, ...]:
+        count, random = len(positions), np.random.default_rng(step)
+        future, past = latent_shapes(config)
+        clean, noise, condition = (
+            random.standard_normal((count, *shape), np.float32) for shape in (future, future, past)
+        )
+        keys = samples.astype(np.int32)
+        return clean, noise, keys % np.int32(config.diffusion.noise_steps), condition, keys
+
+    return make
+
+
+def forward(config: Config, *, samples: int) -> tuple[nn.Cell, Callable[[], Any]]:
+    """Return the denoiser and a call that runs it on zeros."""
+    denoiser = build_denoiser(config)
+    future, past = (
+        ms.Tensor(np.zeros((samples, *shape), np.float32)) for shape in latent_shapes(config)
+    )
+    steps = ms.Tensor(np.zeros(samples, np.int32))
+    return denoiser, lambda: denoiser(future, steps, past)
+
+
+def operations(config: Config) -> float:
+    """Return the operations of a window's forward and backward pass."""
+    return TRAINING_PASSES * DenoiserCost(config).total().operations
+
+
+def latent_shapes(config: Config) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Return ``(T, h, w, c)`` of the frames to forecast and of those before them."""
+    data, side, channels = config.data, config.latent_size, config.autoencoder.latent_channels
+    frames = (data.forecast_frames, data.context_frames)
+    future, past = ((length, side, side, channels) for length in frames)
+    return future, past

@@ -15,9 +15,7 @@ from prediff.config import Config
 from prediff.run_folder import RunFolder
 from prediff.training.adversarial_step import AdversarialStep, AnyStep
 from prediff.training.resume import software
-
-NETWORK_SECTION = {"autoencoder": "autoencoder", "diffusion": "denoiser", "alignment": "alignment"}
-"""The section of the configuration with the network that a task trains."""
+from prediff.training.task import TrainingTask
 
 
 def describe_training(
@@ -25,7 +23,7 @@ def describe_training(
     folder: RunFolder,
     config: Config,
     *,
-    task: str,
+    task: TrainingTask,
     step: AnyStep,
     ranks: int,
     total: int,
@@ -39,15 +37,14 @@ def describe_training(
     shapes = {name: tuple(p.shape) for name, p in trained.parameters.items()}
     board.text("network", network_table(shapes.items()))
     used = {
-        "task": task,
+        "task": task.name,
         "run": folder.name,
         "seed": config.seed,
         "ranks": ranks,
         "steps": total,
         "parameters": sum(math.prod(shape) for shape in shapes.values()),
     }
-    network = "one_pass" if task == "diffusion" and config.is_one_pass else NETWORK_SECTION[task]
-    for section in ("data", network, "diffusion", f"train_{task}", "parallel"):
+    for section in ("data", task.network, "diffusion", f"train_{task.name}", "parallel"):
         used |= flat_settings({section: getattr(config, section).model_dump(mode="json")})
     board.hyperparameters(used)
 

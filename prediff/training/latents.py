@@ -1,8 +1,10 @@
-"""The cached latents of the training and the validation split, as two stages train on them."""
+"""The cached latents of the training and the validation split, as two networks train on them."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+
+import numpy as np
 
 from prediff.config import Config
 from prediff.data.dataset import RadarWindows
@@ -10,6 +12,8 @@ from prediff.data.open_data import open_split
 from prediff.latents.cache import open_latents
 from prediff.latents.windows import LatentWindows
 from prediff.run_folder import RunFolder
+
+VALIDATION_WINDOWS = 64
 
 
 @dataclass(frozen=True)
@@ -21,6 +25,11 @@ class TrainingLatents:
     scale: float
     """On the target latents, the published constant or 1 / their deviation."""
     cadence_minutes: float
+
+    @property
+    def scored(self) -> np.ndarray:
+        """Positions of the validation windows that are scored, spread evenly."""
+        return np.linspace(0, len(self.validation) - 1, VALIDATION_WINDOWS).astype(int)
 
 
 @contextmanager

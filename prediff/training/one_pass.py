@@ -1,14 +1,18 @@
-"""Task: train the network of one pass on CRPS, on pixels.
+"""How the network of one pass is trained on CRPS, on pixels.
 
 Letters: B batch, M member, T frames, H, W pixels.
 """
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import mindspore as ms
 import numpy as np
+from mindspore import nn
 
 from hpc.cluster.mesh import Mesh, make_mesh
 from hpc.cluster.runtime import ALONE, Runtime
-from hpc.cluster.stop import StopRequest
-from hpc.train.compile_cache import Compiler
 from hpc.train.step import TrainStep
 from hpc.train.zero import shard_over_data
 from prediff.config import Config
@@ -18,12 +22,12 @@ from prediff.diffusion.crps_loss import SCALARS, CrpsLoss
 from prediff.models import build_one_pass
 from prediff.models.cost import TRAINING_PASSES
 from prediff.models.one_pass_cost import one_pass_cost
+from prediff.models.one_pass_unet import noise_numbers
 from prediff.run_folder import RunFolder
-from prediff.training.loop import Drive, TrainingStage, accumulation, train
 from prediff.training.one_pass_batches import TRAINED_MEMBERS, OnePassBatches, Windows
-from prediff.training.validation import LossEvaluation, mean_over_batches
+from prediff.training.recipe import MakeInputs, Samples, Trainable, micro_batches
+from prediff.training.validation import LossEvaluation
 
-STAGE = "diffusion"
 VALIDATION_WINDOWS = 64
 
 
@@ -60,20 +64,24 @@ def build_crps_loss(config: Config) -> CrpsLoss:
     )
 
 
-def batches_of(
-    windows: Windows, config: Config, *, loss: CrpsLoss, training: bool
-) -> OnePassBatches:
+def batches_of(windows: Windows, config: Config, *, training: bool) -> OnePassBatches:
     """Return what makes the loss Cell's inputs of a split; only training varies its samples."""
-    side = config.data.frame_size
+    settings, side = config.one_pass, config.data.frame_size
     turns = config.train_diffusion.augmentation == "flips_and_quarter_turns"
     return OnePassBatches(
         windows,
         context_frames=config.data.context_frames,
-        noise_numbers=loss.network.noise_numbers(height=side, width=side),
+        noise_numbers=noise_numbers(
+            height=side,
+            width=side,
+            patch=settings.patch,
+            levels=len(settings.widths),
+            channels=settings.noise_channels,
+        ),
         seed=config.seed,
         turns=training and turns,
-        gain=config.one_pass.gain if training else 0.0,
-        with_motion="extrapolation" in config.one_pass.conditions,
+        gain=settings.gain if training else 0.0,
+        with_motion="extrapolation" in settings.conditions,
     )
 
 
@@ -89,7 +97,7 @@ def build_crps_step(
         loss,
         {name: p for name, p in loss.parameters_and_names() if p.requires_grad},
         scalar_names=SCALARS,
-        accumulation=accumulation(settings, data_ranks=mesh.data),
+        accumulation=micro_batches(settings, data_ranks=mesh.data),
         data_group=runtime.data_group(mesh) if shard is None else shard.group,
         data_size=mesh.data,
         shard=shard,
@@ -99,88 +107,85 @@ def build_crps_step(
     )
 
 
-def train_one_pass(
-    folder: RunFolder,
-    config: Config,
-    runtime: Runtime,
-    *,
-    stop: StopRequest,
-    drive: Drive = train,
-) -> None:
-    """Train the network from its newest checkpoint to its last step.
-
-    Args:
-        drive: what is done with the stage; the profiler makes some steps and keeps nothing.
+def mesh(config: Config, *, ranks: int) -> Mesh:
+    """Return the data axis alone.
 
     Raises:
-        UserError: no data, a batch that the ranks do not divide, damaged state.
-        Stopped: asked to stop; a checkpoint was saved.
+        UserError: the ranks do not divide the global batch.
     """
-    mesh = make_mesh(ranks=runtime.place.size, global_batch=config.train_diffusion.global_batch)
+    return make_mesh(ranks=ranks, global_batch=config.train_diffusion.global_batch)
+
+
+def build(config: Config, *, runtime: Runtime = ALONE, mesh: Mesh | None = None) -> Trainable:
+    """Return the network with its step."""
+    loss = build_crps_loss(config)
+    return Trainable(
+        network=loss.network,
+        step=build_crps_step(loss, config, runtime=runtime, mesh=mesh),
+        evaluation=LossEvaluation(loss),
+        scores=SCALARS,
+    )
+
+
+@contextmanager
+def open_samples(folder: RunFolder, config: Config) -> Iterator[Samples]:
+    """Open the windows of both splits; see `prediff.training.recipe.Recipe`."""
     with (
         open_split(folder, config, "train") as training,
         open_split(folder, config, "validation") as validation,
     ):
-        drive_one_pass(
-            folder,
+        yield samples_of(
+            RunWindows(training),
+            RunWindows(validation),
             config,
-            runtime,
-            mesh,
-            training=RunWindows(training),
-            validation=RunWindows(validation),
             cadence_minutes=training.cadence_minutes,
-            stop=stop,
-            drive=drive,
         )
 
 
-def drive_one_pass(
-    folder: RunFolder,
-    config: Config,
-    runtime: Runtime,
-    mesh: Mesh,
-    *,
-    training: Windows,
-    validation: Windows,
-    cadence_minutes: float,
-    stop: StopRequest,
-    drive: Drive = train,
-) -> None:
-    """Train on given windows; see `train_one_pass`."""
-    settings = config.train_diffusion
-    loss = build_crps_loss(config)
-    step = build_crps_step(loss, config, runtime=runtime, mesh=mesh)
-    chosen = np.linspace(0, len(validation) - 1, VALIDATION_WINDOWS).astype(int)
-    validation_batches = batches_of(validation, config, loss=loss, training=False)
-
-    def validate(compiler: Compiler) -> dict[str, float]:
-        return mean_over_batches(
-            LossEvaluation(loss),
-            validation_batches,
-            positions=chosen,
-            batch=settings.global_batch // mesh.data,
-            names=("loss", *SCALARS),
-            runtime=runtime,
-            compiler=compiler,
-            mesh=mesh,
-        )
-
-    cost = one_pass_cost(config, members=TRAINED_MEMBERS).operations
-    drive(
-        folder,
-        config,
-        runtime,
-        mesh,
-        TrainingStage(
-            name=STAGE,
-            settings=settings,
-            step=step,
-            num_samples=len(training),
-            operations=TRAINING_PASSES * cost,
-            make_inputs=batches_of(training, config, loss=loss, training=True),
-            validate=validate,
-            best_by="crps_ema",
-            extra_state={"cadence_minutes": cadence_minutes},
-        ),
-        stop=stop,
+def samples_of(
+    training: Windows, validation: Windows, config: Config, *, cadence_minutes: float
+) -> Samples:
+    """Return windows, which need not be those of a run, as a training takes them."""
+    return Samples(
+        count=len(training),
+        make_inputs=batches_of(training, config, training=True),
+        make_validation_inputs=batches_of(validation, config, training=False),
+        validation=np.linspace(0, len(validation) - 1, VALIDATION_WINDOWS).astype(int),
+        state={"cadence_minutes": cadence_minutes},
     )
+
+
+def made_up_inputs(config: Config) -> MakeInputs:
+    """Return what makes random frames and noise."""
+    return batches_of(_RandomWindows(config), config, training=False)
+
+
+def forward(config: Config, *, samples: int) -> tuple[nn.Cell, Callable[[], Any]]:
+    """Return the network and a call that runs the members of a training on zeros."""
+    network = build_one_pass(config)
+    context, extrapolation, minutes, noise, _ = made_up_inputs(config)(
+        np.arange(samples), np.arange(samples), 0
+    )
+    inputs = [ms.Tensor(array) for array in (context, extrapolation, minutes, noise)]
+    return network, lambda: network(*inputs)
+
+
+def operations(config: Config) -> float:
+    """Return the operations of a window's forward and backward pass, of all its members."""
+    return TRAINING_PASSES * one_pass_cost(config, members=TRAINED_MEMBERS).operations
+
+
+class _RandomWindows:
+    """Frames of noise, for steps whose numbers nobody reads."""
+
+    def __init__(self, config: Config) -> None:
+        self._shape = (config.window_frames, config.data.frame_size, config.data.frame_size)
+
+    def __len__(self) -> int:
+        return VALIDATION_WINDOWS
+
+    def read_frames_of(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return frames ``[B, T, H, W]`` in [0, 1] and the minutes between them, [B]."""
+        random = np.random.default_rng(int(positions[0]))
+        frames = random.random((len(positions), *self._shape), np.float32)
+        return frames, np.full(len(positions), 5.0, np.float32)

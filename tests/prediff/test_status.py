@@ -12,7 +12,7 @@ from prediff.cli import app
 from prediff.config import Config, load_config, save_config
 from prediff.run_folder import RunFolder
 from prediff.status import next_command, run_status
-from prediff.training.completion import is_trained, total_steps
+from prediff.training.task import DENOISER, is_trained
 
 
 @pytest.fixture
@@ -83,9 +83,9 @@ def test_epochs_without_data_are_shown_as_such(folder):
 
 
 def test_a_training_is_complete_at_its_last_step():
-    settings = load_config(None, ["train_diffusion.duration=3 epochs"]).train_diffusion
-    total = total_steps(settings, num_samples=100)
-    assert total == 300 // settings.global_batch
+    config = load_config(None, ["train_diffusion.duration=3 epochs"])
+    total = DENOISER.total_steps(config, samples=100)
+    assert total == 300 // config.train_diffusion.global_batch
     assert not is_trained({"step": total - 1}, total=total)
     assert is_trained({"step": total}, total=total)
 

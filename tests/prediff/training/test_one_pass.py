@@ -18,7 +18,9 @@ from prediff.models.one_pass_cost import one_pass_cost
 from prediff.profiler.counted import count_products
 from prediff.run_folder import RunFolder
 from prediff.trained_networks import newest_checkpoint
-from prediff.training.one_pass import RunWindows, batches_of, build_crps_loss, train_one_pass
+from prediff.training.loop import train
+from prediff.training.one_pass import RunWindows, batches_of
+from prediff.training.task import ONE_PASS
 
 SETTINGS = (
     "diffusion.objective=crps",
@@ -43,7 +45,7 @@ def run(tmp_path_factory, config):
     save_config(config, folder.config)
     make_synthetic_data(folder, config)
     with StopRequest(stop_file=folder.stop_file, max_seconds=None, leads=True) as stop:
-        train_one_pass(folder, config, ALONE, stop=stop)
+        train(ONE_PASS, folder, config, ALONE, stop=stop)
     return folder
 
 
@@ -93,8 +95,7 @@ def test_each_member_costs_one_call_and_depends_on_its_number_alone(run, config)
 
 
 def test_samples_of_a_batch_do_not_depend_on_the_batch(run, config):
-    loss = build_crps_loss(config)
-    batches = batches_of(windows_of(run, config), config, loss=loss, training=True)
+    batches = batches_of(windows_of(run, config), config, training=True)
     whole = batches(np.array([0, 3]), np.array([40, 41]), 5)
     alone = batches(np.array([3]), np.array([41]), 5)
     for both, one in zip(whole, alone, strict=True):
