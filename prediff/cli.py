@@ -19,6 +19,7 @@ from prediff.commands.config import config
 from prediff.commands.convert import convert_app
 from prediff.commands.data import data_app
 from prediff.commands.evaluate import compare, evaluate
+from prediff.commands.exchange import export, import_
 from prediff.commands.forecast import forecast
 from prediff.commands.guidance import guidance
 from prediff.commands.plan import plan
@@ -74,6 +75,8 @@ app.add_typer(data_app, name="data")
 app.add_typer(convert_app, name="convert")
 app.command("forecast")(forecast)
 app.command("serve")(serve)
+app.command("export")(export)
+app.command("import")(import_)
 app.command("evaluate")(evaluate)
 app.command("compare")(compare)
 app.command("guidance")(guidance)

@@ -4,8 +4,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from hpc.checkpoint.seal import SEAL, read_seal
 from hpc.errors import UserError
 from prediff.config import Config, differing_keys, load_config, save_config, setting
+from prediff.hub import fetch, is_hub_name
 from prediff.names import is_name, join_inside
 
 RUNS = Path("runs")
@@ -100,13 +102,17 @@ def existing_run(name: str, *, what: str) -> RunFolder:
 def find_run(run: str | Path) -> RunFolder:
     """Return the folder of a run that is named by path, or by its name below ``runs/``.
 
+    An exported model is such a folder too, and so is one of the hub (``hf:OWNER/NAME@REVISION``).
+
     Raises:
-        UserError: there is none.
+        UserError: there is none, or it is an export that was changed.
     """
-    places = [Path(run)]
+    places = [fetch(str(run)) if is_hub_name(str(run)) else Path(run)]
     if is_name(str(run)):
         places.append(RUNS / run)
     for path in places:
+        if (path / SEAL).is_file():
+            read_seal(path)
         if (path / "config.yaml").is_file():
             return RunFolder(path.resolve())
     raise UserError(

@@ -6,14 +6,13 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from prediff.config import Config
+from prediff.data.licence import licence_of
 from prediff.data.open_data import data_root, is_synthetic, selection
 from prediff.forecasting.test_set import TestCase, provenance
 from prediff.run_folder import RunFolder
 from prediff.trained_networks import config_sha256
 
 PACKAGES = ("prediff-hpc", "mindspore", "numpy", "scipy", "pysteps")
-LICENCE_FILES = ("LICENSE", "LICENCE", "LICENSE.txt", "LICENCE.txt", "LICENSE.md", "SOURCE.md")
-_LICENCE_LETTERS = 200
 
 
 def origin(folder: RunFolder, config: Config, cases: Sequence[TestCase]) -> dict[str, str]:
@@ -28,7 +27,7 @@ def origin(folder: RunFolder, config: Config, cases: Sequence[TestCase]) -> dict
     boundary = selection(root, config).test_after
     return {
         "data": f"{root}{' (synthetic storms)' if synthetic else ''}",
-        "licence of the data": "none: made up" if synthetic else _licence(root),
+        "licence of the data": "none: made up" if synthetic else licence_of(root),
         "split": (
             f"test events after {boundary:%Y-%m-%d %H:%M} UTC, "
             f"{config.data.split.replace('_', ' ')}"
@@ -45,16 +44,6 @@ def origin(folder: RunFolder, config: Config, cases: Sequence[TestCase]) -> dict
         "software": ", ".join(_versions()),
         "commit": _commit() or "not known: installed without its repository",
     }
-
-
-def _licence(root: Path) -> str:
-    for name in LICENCE_FILES:
-        try:
-            text = " ".join((root / name).read_text(encoding="utf-8").split())
-        except (OSError, UnicodeDecodeError):
-            continue
-        return f"{name}: {text[:_LICENCE_LETTERS]}"
-    return f"not stated: put {LICENCE_FILES[0]} beside the catalog"
 
 
 def _versions() -> list[str]:
