@@ -132,6 +132,7 @@ def open_run(
     overrides: Iterable[str],
     resume: str = "auto",
     save: bool = True,
+    must_exist: bool = False,
     check: Check | None = None,
 ) -> tuple[RunFolder, Config]:
     """Return the run's folder and its resolved configuration, and save the configuration there.
@@ -140,6 +141,7 @@ def open_run(
     With several ranks only one may save.
 
     Args:
+        must_exist: a new run is refused: what the command needs cannot be there.
         check: raises UserError for what cannot be done, before it is saved: the next attempt must
             not inherit it.
 
@@ -148,6 +150,8 @@ def open_run(
             configuration and would not continue with this one; or of `check`.
     """
     folder = RunFolder(join_inside(RUNS, name, what="--name"), resume=resume)
+    if must_exist:
+        existing_run(name, what="--name")
     texts = list(overrides)
     if data is not None:
         texts.append(setting("data.root", str(data.resolve())))
@@ -158,9 +162,22 @@ def open_run(
     if save:
         if check is not None:
             check(folder, resolved)
-        folder.path.mkdir(parents=True, exist_ok=True)
-        save_config(resolved, folder.config)
+        save_run(folder, resolved)
     return folder, resolved
+
+
+def save_run(folder: RunFolder, config: Config) -> None:
+    """Write a run's configuration, unless it stands there.
+
+    Raises:
+        UserError: the folder cannot be made or written.
+    """
+    try:
+        folder.path.mkdir(parents=True, exist_ok=True)
+        if not folder.config.exists() or load_config(folder.config) != config:
+            save_config(config, folder.config)
+    except OSError as error:
+        raise UserError(f"cannot write {folder.path}: {error.strerror or error}") from error
 
 
 def _refuse_another_configuration(folder: RunFolder, old: Config, new: Config) -> None:

@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import dataclass
 from time import perf_counter
 
@@ -17,13 +17,13 @@ from hpc.cluster.stop import StopRequest
 from hpc.errors import UserError
 from hpc.monitor.progress import Progress
 from prediff.config import Config, differing_keys
-from prediff.data.open_data import check_data, make_synthetic_data, open_split
+from prediff.data.open_data import make_synthetic_data, open_split
 from prediff.evaluation.evaluate import evaluate, is_evaluated
 from prediff.forecasting.file import is_forecast_of
 from prediff.forecasting.test_set import chosen_cases, forecast, provenance
 from prediff.latents.cache import cache_latents, open_latents
 from prediff.latents.writer import BuildProgress
-from prediff.run_folder import ALIGNMENT, AUTOENCODER, DIFFUSION, TRAININGS, RunFolder
+from prediff.run_folder import ALIGNMENT, AUTOENCODER, DIFFUSION, RunFolder
 from prediff.training.loop import train
 from prediff.training.resume import is_restarted, software
 from prediff.training.stopping import raise_if_asked
@@ -50,33 +50,6 @@ class Stage:
     is_done: Callable[[RunFolder, Config], bool]
     run: Callable[[RunFolder, Config, Runtime, StopRequest, Say], None]
     is_wanted: Callable[[Config], bool] = lambda config: True
-
-
-def check_start(
-    folder: RunFolder, config: Config, *, ranks: int, trains: Collection[str] = TRAININGS
-) -> None:
-    """Refuse a training whose ranks or data cannot do.
-
-    Raises:
-        UserError: of `check_ranks` or `check_data`.
-    """
-    check_ranks(config, ranks=ranks, trains=trains)
-    check_data(folder, config)
-
-
-def check_ranks(config: Config, *, ranks: int, trains: Collection[str] = TRAININGS) -> None:
-    """Refuse a number of ranks that the global batches or the network do not divide into.
-
-    Raises:
-        UserError: naming the setting, and numbers that work.
-    """
-    for name in trains:
-        task = training_task(name, config)
-        if task.is_wanted(config):
-            try:
-                task.recipe().mesh(config, ranks=ranks)
-            except UserError as error:
-                raise UserError(f"train_{task.name}: {error}") from None
 
 
 def first_unfinished(folder: RunFolder, config: Config) -> str | None:

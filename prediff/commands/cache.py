@@ -12,10 +12,11 @@ from hpc.cluster.mpi import started_ranks
 from hpc.cluster.process_info import discover
 from hpc.errors import UserError
 from prediff.commands.options import ConfigOption, DataOption, NameOption, SetOption
+from prediff.config import Config
 from prediff.latents.layout import list_groups
 from prediff.latents.verify import describe_group, drop_damaged, verify_group
 from prediff.latents.writer import BuildProgress
-from prediff.run_folder import existing_run, open_run
+from prediff.run_folder import RunFolder, existing_run, open_run
 
 cache_app = typer.Typer(help="The latent store.", no_args_is_help=True)
 DAMAGED = 1
@@ -37,15 +38,14 @@ def latents(
     place = discover()
     given = {"rank": place.rank, "size": place.size} if place.has_collectives else {}
     with started_ranks(**given) as ranks:
-        from prediff.data.open_data import open_split
-
         folder, resolved = open_run(
             name=name,
             config=config,
             data=data,
             overrides=set_ or (),
             save=ranks.rank == 0,
-            check=lambda folder, config: open_split(folder, config, "all").close(),
+            must_exist=True,
+            check=_check_latents,
         )
         from hpc.cluster.runtime import start_runtime
         from prediff.latents.cache import cache_latents
@@ -117,6 +117,15 @@ def verify(
     else:
         typer.echo(f"{damaged} problems: `prediff cache verify --repair --name {name}` repairs")
         raise typer.Exit(DAMAGED)
+
+
+def _check_latents(folder: RunFolder, config: Config) -> None:
+    from prediff.check import check_prerequisites, check_settings
+    from prediff.data.open_data import open_split
+
+    check_settings(config)
+    check_prerequisites(folder, config, does={"latents"})
+    open_split(folder, config, "all").close()
 
 
 def _groups(name: str) -> list[Path]:

@@ -6,8 +6,8 @@ from typing import Annotated, Literal
 import typer
 import yaml
 
-from hpc.durable_files import replace_file, storage_errors_as_advice
-from hpc.errors import UserError
+from hpc.durable_files import storage_errors_as_advice, write_durably
+from hpc.errors import UserError, one_line
 from prediff.commands.options import ConfigOption, NameOption, SetOption
 
 convert_app = typer.Typer(
@@ -38,10 +38,14 @@ def import_(
 
     Example: prediff convert import pretrained_vae.pt --name paper --config configs/sevirlr.yaml
     """
+    from prediff.check import check_settings
     from prediff.convert.import_weights import import_weights
     from prediff.run_folder import open_run
 
-    folder, resolved = open_run(name=name, config=config, data=None, overrides=set_ or ())
+    folder, resolved = open_run(
+        name=name, config=config, data=None, overrides=set_ or (), save=False
+    )
+    check_settings(resolved)
     found = import_weights(folder, resolved, file=file, network=network, weights=weights)
     typer.echo(f"{file}: {found.report}")
     typer.echo(f"saved as {found.checkpoint}")
@@ -61,7 +65,9 @@ def export(
     from prediff.convert.import_weights import export_weights
     from prediff.run_folder import open_run
 
-    folder, resolved = open_run(name=name, config=None, data=None, overrides=(), save=False)
+    folder, resolved = open_run(
+        name=name, config=None, data=None, overrides=(), save=False, must_exist=True
+    )
     count = export_weights(folder, resolved, network=network, weights=weights, file=out)
     typer.echo(f"{out}: {count} tensors of the {network}")
 
@@ -75,21 +81,23 @@ def config(
 
     Example: prediff convert config diffusion.yaml --out configs/mine.yaml
     """
-    from prediff.config import load_config
+    from prediff.config import load_config, setting
     from prediff.config.bounded_yaml import load_yaml
     from prediff.convert.mindearth_config import translate
+    from prediff.replaceable import refuse_foreign
 
     settings, _ = load_yaml(file)
     try:
         values, dropped = translate(settings)
     except UserError as error:
         raise UserError(f"{file}: {error}") from None
+    load_config(None, [setting(key, value) for key, value in values.items()])
     text = yaml.safe_dump(values, sort_keys=False, default_flow_style=None)
+    head = f"# From {one_line(file.name)}; what is not here has its default.\n"
+    refuse_foreign(out, is_ours=lambda path: path.read_bytes().startswith(b"# From "))
     with storage_errors_as_advice(out):
         out.parent.mkdir(parents=True, exist_ok=True)
-        with replace_file(out) as aside:
-            aside.write_text(f"# From {file.name}; what is not here has its default.\n" + text)
-            load_config(aside)
+        write_durably(out, head + text)
     for key, reason in dropped:
         typer.echo(f"dropped {key}: {reason}")
     typer.echo(f"wrote {out}; {len(dropped)} keys dropped")

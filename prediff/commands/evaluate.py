@@ -9,6 +9,7 @@ from rich.console import Console
 from prediff.commands.options import ConfigOption, DataOption, NameOption, SetOption
 from prediff.commands.run import open_command, show_results, work
 from prediff.config import setting
+from prediff.replaceable import refuse_foreign
 
 
 def evaluate(
@@ -39,7 +40,7 @@ def evaluate(
         texts.append(setting("evaluate.protocol", protocol))
     if baseline:
         texts.append(setting("evaluate.baselines", baseline))
-    folder, resolved = open_command(config, data, name, texts)
+    folder, resolved = open_command(config, data, name, texts, does={"evaluation"})
     work(folder, resolved, names={"evaluation"}, max_time=None)
     show_results(folder)
 
@@ -61,6 +62,8 @@ def compare(
     """
     from prediff.evaluation.compare_runs import compare_runs
 
+    if out is not None:
+        refuse_foreign(out, is_ours=lambda path: b'"first_minus_second"' in path.read_bytes())
     comparison = compare_runs(first, second, systems=system or ())
     if out is not None:
         comparison.write(out)

@@ -86,7 +86,8 @@ def forecast(
         alone += ["--workers"] if workers > 1 else []
         if alone:
             raise UserError(f"{alone[0]} needs --input FILE or --latest FOLDER")
-        work(*open_command(config, data, name, texts), names={"forecast"}, max_time=None)
+        opened = open_command(config, data, name, texts, does={"forecast"})
+        work(*opened, names={"forecast"}, max_time=None)
         return
     if input_ is not None and latest is not None:
         raise UserError("--input and --latest exclude each other: choose one")
@@ -194,10 +195,10 @@ class _Request:
 
     def _read(self) -> "xr.DataArray | None":
         """Return the input's frames, None where the newest of a folder are wanted."""
-        from prediff.forecasting.file import check_suffix
+        from prediff.forecasting.file import check_target
         from prediff.forecasting.input import read_frames
 
-        check_suffix(self.out)
+        check_target(self.out)
         if self.source is not None:
             return read_frames(self.source, event=self.event)
         if self.at is not None or self.event is not None:

@@ -27,7 +27,7 @@ def guidance(
     from prediff.run_folder import open_run
 
     folder, resolved = open_run(
-        name=name, config=config, data=data, overrides=set_ or (), save=False
+        name=name, config=config, data=data, overrides=set_ or (), save=False, must_exist=True
     )
     with start_runtime():
         files = measure_response(

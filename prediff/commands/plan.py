@@ -33,12 +33,14 @@ def plan(
 
     Example: prediff plan --config configs/sevirlr.yaml --scale 8192
     """
+    from prediff.check import check_settings
     from prediff.config import load_config
     from prediff.planning.plan import plan as lay_out
     from prediff.planning.scale import scale_study, windows_seen
     from prediff.planning.tables import render, render_scale
 
     resolved = load_config(config, set_ or ())
+    check_settings(resolved, on_npu=device != "cpu")
     if scale is not None:
         samples = windows_seen(resolved.train_diffusion, windows=windows)
         points = scale_study(

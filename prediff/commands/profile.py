@@ -35,6 +35,7 @@ def profile(
 
     Example: prediff profile --stage diffusion --name first --set train_diffusion.global_batch=4
     """
+    from prediff.check import check_settings
     from prediff.config import load_config
     from prediff.names import join_inside
     from prediff.run_folder import RUNS, RunFolder
@@ -46,6 +47,8 @@ def profile(
     if folder is not None and not folder.config.exists():
         raise UserError(f"no run {run} in {RUNS}/: leave --run out to profile made-up inputs")
     resolved = load_config(config or (None if folder is None else folder.config), set_ or ())
+    if "MS_ROLE" not in os.environ:
+        check_settings(resolved, aligns=stage == "alignment")
     target = join_inside(Path("reports"), name or run or stage, what="--name")
     if workers > 1 and "MS_ROLE" not in os.environ:
         options = [

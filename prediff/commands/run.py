@@ -78,7 +78,7 @@ def train_diffusion(
     Example: prediff train diffusion --name first --max-time 55
     """
     work(
-        *open_command(config, data, name, set_, resume, trains=("diffusion",)),
+        *open_command(config, data, name, set_, resume, trains=("diffusion",), does={"diffusion"}),
         names={"diffusion"},
         max_time=max_time,
     )
@@ -97,7 +97,7 @@ def train_alignment(
     Example: prediff train alignment --name first --set train_alignment.global_batch=128
     """
     work(
-        *open_command(config, data, name, set_, resume, trains=("alignment",)),
+        *open_command(config, data, name, set_, resume, trains=("alignment",), does={"alignment"}),
         names={"alignment"},
         max_time=max_time,
     )
@@ -148,21 +148,23 @@ def open_command(
     resume: str = "auto",
     *,
     trains: Collection[str] = (),
+    does: Collection[str] = (),
     ranks: int | None = None,
 ) -> tuple[RunFolder, Config]:
     """Return the run that a command works on, and send a rank's output to its log.
 
     Args:
-        trains: stages that the command may train; they and the data are checked first, except in a
-            rank, whose launcher has done so.
+        trains: stages that the command may train. Settings, ranks and data are checked first,
+            except in a rank, whose launcher has done so.
+        does: its tasks, where it cannot begin with the first one of a run.
         ranks: that it starts for them; None is those that are there.
     """
     place = discover()
 
     def check(folder: RunFolder, config: Config) -> None:
-        from prediff.stages import check_start  # MindSpore comes after the configuration
+        from prediff.check import check_job  # MindSpore comes after the configuration
 
-        check_start(folder, config, ranks=ranks or place.size, trains=trains)
+        check_job(folder, config, ranks=ranks or place.size, trains=trains, does=does)
 
     refuse_strangers(place, instead="prediff launch")
     folder, resolved = open_run(
@@ -172,7 +174,8 @@ def open_command(
         overrides=overrides or (),
         resume=resume,
         save=place.rank == 0,
-        check=check if trains and "MS_ROLE" not in os.environ else None,
+        must_exist=bool(does),
+        check=check if "MS_ROLE" not in os.environ else None,
     )
     if os.environ.get("MS_ROLE") == "MS_WORKER":
         redirect_to_rank_log(folder.log, place.rank)

@@ -28,7 +28,8 @@ def run_slurm_job(
     Example: sbatch --nodes=4 launch/cluster.slurm --data /data/sevirlr --name first
     """
     from hpc.cluster.slurm import allocation, run_on_nodes
-    from prediff.stages import check_start, first_unfinished, print_results
+    from prediff.check import check_job
+    from prediff.stages import first_unfinished, print_results
 
     refuse_strangers(discover(), instead="prediff launch")
     where = allocation()
@@ -38,7 +39,7 @@ def run_slurm_job(
         config=config,
         data=data,
         overrides=set_ or (),
-        check=partial(check_start, ranks=workers * len(where.nodes)),
+        check=partial(check_job, ranks=workers * len(where.nodes)),
     )
     folder.log.mkdir(exist_ok=True)
     if where.restarts == 0:

@@ -40,7 +40,7 @@ def load_config(path: str | Path | None = None, overrides: Iterable[str] = ()) -
         raise UserError(_explain(error, source, lines)) from None
 
 
-def setting(key: str, value: str | float | Sequence[str]) -> str:
+def setting(key: str, value: Any) -> str:
     """Return the ``section.key=value`` text that `load_config` reads back to just this value."""
     return f"{key}={json.dumps(value, ensure_ascii=False)}"
 

@@ -16,8 +16,11 @@ from prediff.convert.networks import Network, Weights, network_entries
 from prediff.convert.safetensors_reader import safetensors_entries
 from prediff.convert.stored_array import check_name, read_arrays
 from prediff.convert.torch_reader import TorchFile
+from prediff.replaceable import refuse_foreign
 
 T = TypeVar("T")
+EXPORTED = {"format": "pt", "producer": "prediff-hpc"}
+"""The metadata of our exports, by which they are known again."""
 
 
 def read_checkpoint(
@@ -55,17 +58,18 @@ def read_checkpoint(
 def write_checkpoint(path: Path, state: Mapping[str, np.ndarray]) -> None:
     """Write a state dict with reference names as safetensors, whatever the file's ending.
 
-    ``safetensors.torch.load_file`` gives it back as a state dict for the reference code. A file
-    that stood there is replaced only by a whole one.
+    ``safetensors.torch.load_file`` gives it back as a state dict for the reference code. An older
+    export is replaced, and only by a whole file.
 
     Raises:
-        UserError: the folder is missing, full or not writable.
+        UserError: another file is there, or the folder is missing, full or not writable.
     """
     path = Path(path)
+    refuse_foreign(path, is_ours=_is_export)
     arrays = {name: np.ascontiguousarray(array) for name, array in state.items()}
     try:
         with replace_file(path) as aside:
-            save_file(arrays, aside, metadata={"format": "pt"})
+            save_file(arrays, aside, metadata=EXPORTED)
     except (SafetensorError, OSError) as error:
         raise UserError(f"{path}: cannot be written ({error})") from None
 
@@ -83,6 +87,12 @@ def _read_torch(path: Path, network: Network | None, weights: Weights) -> dict[s
             if isinstance(name, str) and isinstance(entry, TensorEntry)
         }
         return file.arrays(_at(path, tensors, network, weights))
+
+
+def _is_export(path: Path) -> bool:
+    with path.open("rb") as stream:
+        head = stream.read(4096)
+    return all(f'"{key}":"{value}"'.encode() in head for key, value in EXPORTED.items())
 
 
 def _at(

@@ -14,7 +14,7 @@ from prediff.config import Config
 from prediff.convert import LoadReport, Network, Weights, identify, load_reference, to_reference
 from prediff.convert.checkpoint_file import read_checkpoint as read_foreign
 from prediff.convert.checkpoint_file import write_checkpoint as write_foreign
-from prediff.run_folder import RunFolder
+from prediff.run_folder import RunFolder, save_run
 from prediff.trained_networks import load_alignment, load_autoencoder, load_denoiser
 from prediff.training.task import ALIGNMENT, AUTOENCODER, DENOISER, TrainingTask
 
@@ -63,6 +63,7 @@ def import_weights(
         report, trained = _loaded(task, config, state)
     except UserError as error:
         raise UserError(f"{file}: {error}") from None
+    save_run(folder, config)
     groups = {"model": trained.model, "optimizer": trained.optimizer, "ema": trained.ema}
     checkpoint = write_checkpoint(
         saved,

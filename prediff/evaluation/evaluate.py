@@ -63,17 +63,8 @@ def evaluate(
     """
     protocol = protocol_named(config.evaluate.protocol)
     with open_split(folder, config, "test") as windows:
-        cases = chosen_cases(config, windows)
+        cases, left_out = _checked_cases(folder, config, windows)
         minutes = cases[0].case.minutes
-        protocol.check_data(
-            context_frames=config.data.context_frames,
-            forecast_frames=config.data.forecast_frames,
-            height=config.data.frame_size,
-            width=config.data.frame_size,
-            cadence_minutes=minutes,
-            first_time=min(case.case.init_time for case in cases).isoformat(),
-        )
-        left_out = _refuse_other_forecasts(folder, config, cases)
         leads = [minutes * (1 + lead) for lead in range(config.data.forecast_frames)]
         board = Scoreboard(lead_minutes=leads, protocol=protocol)
         baselines = Baselines(folder, config)
@@ -111,6 +102,53 @@ def evaluate(
         say("drawing plots and cases")
         _draw(folder, config, windows, cases, kept[:PICTURED_CASES], tables, leads, baselines)
         write_durably(folder.evaluation / MADE_FROM, json.dumps(_made_from(folder, config)))
+
+
+def check_protocol(config: Config) -> None:
+    """Refuse a protocol or baselines that these settings cannot serve, whatever the data.
+
+    Raises:
+        UserError: unknown, or frames of another number or size are needed.
+    """
+    protocol = protocol_named(config.evaluate.protocol)
+    protocol.check_data(
+        context_frames=config.data.context_frames,
+        forecast_frames=config.data.forecast_frames,
+        height=config.data.frame_size,
+        width=config.data.frame_size,
+        cadence_minutes=protocol.cadence_minutes or 0,
+    )
+    if "steps" in config.evaluate.baselines and config.data.context_frames < 3:
+        raise UserError(
+            f"baseline steps needs at least 3 context frames, data.context_frames is "
+            f"{config.data.context_frames}"
+        )
+
+
+def check_evaluation(folder: RunFolder, config: Config) -> None:
+    """Refuse an evaluation whose forecasts or data are not there.
+
+    Raises:
+        UserError: as `evaluate`.
+    """
+    with open_split(folder, config, "test") as windows:
+        _checked_cases(folder, config, windows)
+
+
+def _checked_cases(
+    folder: RunFolder, config: Config, windows: RadarWindows
+) -> tuple[list[TestCase], dict[str, str]]:
+    """Return the cases, and those whose forecasts are damaged with the reason."""
+    cases = chosen_cases(config, windows)
+    protocol_named(config.evaluate.protocol).check_data(
+        context_frames=config.data.context_frames,
+        forecast_frames=config.data.forecast_frames,
+        height=config.data.frame_size,
+        width=config.data.frame_size,
+        cadence_minutes=cases[0].case.minutes,
+        first_time=min(case.case.init_time for case in cases).isoformat(),
+    )
+    return cases, _refuse_other_forecasts(folder, config, cases)
 
 
 def _reason(error: BaseException) -> str:

@@ -3,6 +3,7 @@
 Letters: M ensemble member, T lead time, H, W pixels.
 """
 
+import json
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,11 +16,14 @@ import xarray as xr
 from hpc.durable_files import replace_file, replace_folder
 from hpc.errors import UserError
 from prediff.data.vil import vil_to_water
+from prediff.replaceable import refuse_foreign
 
 CODE = "vil_code"
 MASS = "vil"
 DIMENSIONS = ("realization", "lead_time", "y", "x")
 SUFFIXES = (".nc", ".zarr")
+TITLE = "PreDiff ensemble forecast"
+"""Of every forecast; what has another one is nobody's to replace."""
 
 Attributes = dict[str, str | int | float]
 
@@ -139,7 +143,7 @@ def forecast_dataset(
             ),
         },
         coords=coordinates,
-        attrs={"Conventions": "CF-1.7", "title": "PreDiff ensemble forecast", **attributes},
+        attrs={"Conventions": "CF-1.7", "title": TITLE, **attributes},
     )
     if grid_mapping is not None:
         for name in (CODE, MASS):
@@ -158,6 +162,23 @@ def check_suffix(path: Path) -> None:
         raise UserError(f"{path}: a forecast is written as {' or '.join(SUFFIXES)}: change --out")
 
 
+def check_target(path: Path) -> None:
+    """Refuse a place for a forecast that cannot be one, or where something else stands.
+
+    Raises:
+        UserError: the suffix is another one, or a file or folder is there that is no forecast.
+    """
+    check_suffix(path)
+    refuse_foreign(path, is_ours=_is_forecast)
+
+
+def _is_forecast(path: Path) -> bool:
+    if path.suffix == ".zarr":
+        return json.loads((path / ".zattrs").read_bytes())["title"] == TITLE
+    with xr.open_dataset(path, decode_times=False) as dataset:
+        return dataset.attrs.get("title") == TITLE
+
+
 def write_dataset(path: Path, dataset: xr.Dataset) -> None:
     """Write a forecast as netCDF or zarr, by suffix; it appears whole, in place of an older one.
 
@@ -168,6 +189,7 @@ def write_dataset(path: Path, dataset: xr.Dataset) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.suffix == ".zarr":
+            check_target(path)
             # Version 2: its consolidated metadata are a standard that every reader has.
             with replace_folder(path, overwrite=True) as aside:
                 dataset.to_zarr(aside, mode="w", zarr_format=2, consolidated=True)

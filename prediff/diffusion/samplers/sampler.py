@@ -30,6 +30,25 @@ MAX_PREDICTION_WEIGHT = 100.0
 """What a prediction may weigh in one update. The network's error is multiplied by it."""
 
 
+def check_conditioning(
+    plan: SamplingPlan, *, schedule: ForwardProcess, parameterization: str, solver: str, steps: int
+) -> None:
+    """Refuse ``eps`` where a schedule ends in so little signal that it says nothing of x_0.
+
+    Raises:
+        UserError: an update weighs the prediction by more than :data:`MAX_PREDICTION_WEIGHT`.
+    """
+    _, from_prediction = clean_weights(path=schedule, parameterization=parameterization)
+    of_clean = plan.update[:, COLUMNS.index("clean")]
+    weight = np.abs(of_clean * from_prediction[plan.steps]).max()
+    if weight > MAX_PREDICTION_WEIGHT:
+        raise UserError(
+            f"solver '{solver}' in {steps} steps would multiply the denoiser's error by "
+            f"{weight:.0f} where this noise schedule starts: take more steps, or train with "
+            "parameterization v or x0"
+        )
+
+
 class Sampler:
     """A denoiser ready to be sampled: compiled once, then used with any solver and step count.
 
@@ -56,6 +75,7 @@ class Sampler:
         whole_chain: bool = False,
     ):
         self.schedule = schedule
+        self.parameterization = parameterization
         self.guidance = guidance
         self._clean_weights = clean_weights(path=schedule, parameterization=parameterization)
         gradient = None
@@ -123,7 +143,13 @@ class Sampler:
         plan = sampling_plan(
             solver=solver, schedule=self.schedule, steps=steps, eta=eta, spacing=spacing
         )
-        self._check_conditioning(plan, solver=solver, steps=steps)
+        check_conditioning(
+            plan,
+            schedule=self.schedule,
+            parameterization=self.parameterization,
+            solver=solver,
+            steps=steps,
+        )
         call_steps, coefficients = self._rows(plan)
         start = ms.Tensor(noise(0))
         if target is None:
@@ -149,18 +175,6 @@ class Sampler:
                 wanted,
             )
         return noisy
-
-    def _check_conditioning(self, plan: SamplingPlan, *, solver: str, steps: int) -> None:
-        """Refuse ``eps`` where a schedule ends in so little signal that it says nothing of x_0."""
-        _, from_prediction = self._clean_weights
-        of_clean = plan.update[:, COLUMNS.index("clean")]
-        weight = np.abs(of_clean * from_prediction[plan.steps]).max()
-        if weight > MAX_PREDICTION_WEIGHT:
-            raise UserError(
-                f"solver '{solver}' in {steps} steps would multiply the denoiser's error by "
-                f"{weight:.0f} where this noise schedule starts: take more steps, or train with "
-                "parameterization v or x0"
-            )
 
     def _rows(self, plan: SamplingPlan) -> tuple[np.ndarray, np.ndarray]:
         """The steps ``[K, 2]`` int32 and the coefficients ``[K, 8]`` float32 of a plan."""

@@ -5,6 +5,7 @@ import pytest
 
 from hpc.checkpoint.format import write_checkpoint
 from hpc.errors import UserError
+from prediff.check import check_ranks
 from prediff.config import Config, load_config
 from prediff.forecasting.guidance import (
     guidance_provenance,
@@ -14,7 +15,7 @@ from prediff.forecasting.guidance import (
 )
 from prediff.forecasting.guidance_response import intensity_figure
 from prediff.run_folder import RunFolder
-from prediff.stages import STAGES, check_ranks
+from prediff.stages import STAGES
 from prediff.training.alignment import AlignmentBatches, alignment_schedule
 
 
