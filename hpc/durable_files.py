@@ -3,7 +3,8 @@
 What is written gets a hidden name beside its place, `.NAME.WRITER.aside`, made exclusively and
 never through a link. It is on the disk before it gets its name, and its name is on the disk before
 the writer goes on: a power cut leaves the old or the new, never a name without its content. What a
-killed process left aside is removed by the next one that writes the same name.
+killed process left aside is removed by the next one that writes the same name. A process of a start
+that was given up (`hpc.fence`) writes nothing durable any more: it gets `Overtaken`.
 """
 
 import errno
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from hpc.errors import UserError
+from hpc.fence import refuse_if_overtaken
 from hpc.process_identity import process_tag, tag_is_alive
 
 ASIDE = ".aside"
@@ -60,6 +62,7 @@ def _write(file: Path, data: bytes | str, *, flush: bool) -> None:
 @contextmanager
 def replace_file(file: Path) -> Iterator[Path]:
     """Give the path to write to; on success that replaces ``file``, durably, else it is removed."""
+    refuse_if_overtaken()
     file = _cleared(file)
     aside = aside_path(file)
     open_new(aside).close()
@@ -79,6 +82,7 @@ def replace_folder(folder: Path, *, overwrite: bool = False) -> Iterator[Path]:
         overwrite: an older folder of that name goes, just before the new one comes (two renames:
             a kill between them leaves neither). Otherwise it must be absent or empty.
     """
+    refuse_if_overtaken()
     folder = _cleared(folder)
     aside, old = aside_path(folder), aside_path(folder)
     aside.mkdir()
@@ -87,6 +91,7 @@ def replace_folder(folder: Path, *, overwrite: bool = False) -> Iterator[Path]:
         for entry in aside.rglob("*"):
             _flush_path(entry)
         _flush_path(aside)
+        refuse_if_overtaken()
         if overwrite and folder.exists():
             os.rename(folder, old)
         try:
@@ -123,7 +128,12 @@ def open_new(file: Path) -> BinaryIO:
 
 
 def move_durably(source: Path, target: Path) -> None:
-    """Rename what is flushed and flush its new folder."""
+    """Rename what is flushed and flush its new folder.
+
+    Raises:
+        Overtaken: another start has the run to which this process belongs.
+    """
+    refuse_if_overtaken()
     os.replace(source, target)
     flush_folder(target.parent)
 

@@ -10,7 +10,8 @@ from typing import Annotated, NoReturn, TypeGuard
 
 import typer
 
-from hpc.cluster.launcher import record_exit_code
+from hpc.cluster.job import enter_job, record_exit_code, serve_as_scheduler
+from hpc.cluster.process_info import is_scheduler, is_worker
 from hpc.cluster.stop import STOPPED_EXIT_CODE
 from hpc.errors import UserError, one_line
 from prediff.commands import run
@@ -91,8 +92,11 @@ train_app.command("alignment")(run.train_alignment)
 
 def main() -> None:
     """Run the command line and exit with its code."""
+    enter_job()
+    if is_scheduler():
+        serve_as_scheduler()
     code = _run()
-    if os.environ.get("MS_ROLE") == "MS_WORKER":
+    if is_worker():
         # A rank that fails must not wait in MindSpore's teardown for ranks that wait for it.
         _leave_at_once(record_exit_code(code))
     sys.exit(code)
@@ -135,7 +139,7 @@ def _run() -> int:
 
 
 def _bad_input(cause: BaseException | None) -> int:
-    if _is_full_disk(cause) and os.environ.get("MS_ROLE") != "MS_WORKER":
+    if _is_full_disk(cause) and not is_worker():
         # TensorBoard's exit hook would fail once more.
         _leave_at_once(BAD_INPUT)
     return BAD_INPUT

@@ -13,7 +13,7 @@ import mindspore as ms
 from mindspore import communication
 
 from hpc.cluster.file_barrier import FileBarrier
-from hpc.cluster.launcher import barrier_of_job
+from hpc.cluster.job import barrier_of_job
 from hpc.cluster.mesh import Mesh
 from hpc.cluster.process_info import ProcessInfo, discover, is_scheduler
 from hpc.environment import has_npu

@@ -12,26 +12,26 @@ import socket
 import subprocess
 import sys
 import time
-import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from hpc.cluster.node_agent import exit_codes, remove_marks
+from hpc.cluster.lifeline import end_with_parent
+from hpc.cluster.marks import End, Marks
 from hpc.cluster.stop import STOPPED_EXIT_CODE
 from hpc.errors import UserError
 
-BAD_INPUT = 2
 LAST_SECONDS = 45
 """Before the time limit: ranks that have not stopped by then are requeued as they are."""
 
 # An environment that is active where the job was submitted is used; nodes that do not have it
 # (PREDIFF_VENV on a local disk) make their own.
-AGENT = (
+SUPERVISOR = (
     "command -v msrun >/dev/null || source launch/env.sh || exit 2; "
-    'exec python -m hpc.cluster.node_agent "$@"'
+    'exec python -m hpc.cluster.supervisor "$@"'
 )
+POLL_SECONDS = 0.5
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,13 @@ def allocation(environ: Mapping[str, str] | None = None) -> Allocation:
 
 
 def run_on_nodes(
-    arguments: Sequence[str], *, where: Allocation, workers: int, log_dir: Path, stop_file: Path
+    arguments: Sequence[str],
+    *,
+    where: Allocation,
+    workers: int,
+    log_dir: Path,
+    stop_file: Path,
+    start: int | None = None,
 ) -> int:
     """Run ``python -m ARGUMENTS`` in `workers` ranks a node and return the job's exit code.
 
@@ -107,8 +113,9 @@ def run_on_nodes(
         arguments: module and arguments of one rank.
         where: the nodes.
         workers: ranks a node.
-        log_dir: holds ``rank_N.log`` and msrun's own logs; on a shared file system.
+        log_dir: gets a folder ``start_N`` for this start; on a shared file system.
         stop_file: polled by the ranks.
+        start: number of this start; None is the next one of `log_dir`.
 
     Returns:
         0, the code that a rank recorded (2 bad input, 75 stopped and resumable), or 1.
@@ -119,8 +126,8 @@ def run_on_nodes(
     received: set[int] = set()
     for number in (signal.SIGUSR1, signal.SIGTERM):
         signal.signal(number, lambda signum, frame: received.add(signum))
-    remove_marks(log_dir)
     stop_file.unlink(missing_ok=True)
+    marks = Marks.begin(log_dir, start=start)
     nodes = len(where.nodes)
     command = [
         "srun",
@@ -133,25 +140,25 @@ def run_on_nodes(
         "--wait=60",
         "bash",
         "-c",
-        AGENT,
-        "agent",
-        f"--job={uuid.uuid4().hex}",
+        SUPERVISOR,
+        "supervisor",
+        f"--name={marks.secret_name()}",
         f"--workers={workers}",
         f"--address={where.head_address}",
         f"--port={where.free_port()}",
-        f"--log-dir={log_dir}",
+        f"--folder={marks.folder}",
         f"--stop-file={stop_file}",
         "--",
         *arguments,
     ]
     _say(
         f"job {where.job}, start {where.restarts + 1}: {workers} ranks on each of "
-        f"{', '.join(where.nodes)}; logs in {log_dir}"
+        f"{', '.join(where.nodes)}; logs in {marks.folder}"
     )
-    step = subprocess.Popen(command, stdin=subprocess.DEVNULL)
+    step = subprocess.Popen(command, stdin=subprocess.DEVNULL, preexec_fn=end_with_parent)
     told, last = False, float("inf")
     while step.poll() is None:
-        time.sleep(0.5)
+        time.sleep(POLL_SECONDS)
         if signal.SIGUSR1 in received and not told:
             told, last = True, _time_limit(where.job) - LAST_SECONDS
             _say("warned by Slurm: the ranks stop after a checkpoint")
@@ -163,23 +170,15 @@ def run_on_nodes(
             _requeue(where.job)
             last = float("inf")
     stop_file.unlink(missing_ok=True)
-    code = _outcome(log_dir, ranks=workers * nodes)
+    if step.returncode < 0:
+        marks.make_end(
+            End(message=f"srun was killed by signal {-step.returncode}", code=1, rank=None)
+        )
+    code = marks.outcome(ranks=workers * nodes)
     if code == STOPPED_EXIT_CODE and signal.SIGUSR1 in received:
         _say("requeued; it continues by itself")
         _requeue(where.job)
     return code
-
-
-def _outcome(log_dir: Path, *, ranks: int) -> int:
-    recorded = exit_codes(log_dir)
-    codes = set(recorded.values())
-    if BAD_INPUT in codes:
-        return BAD_INPUT
-    if codes - {0, STOPPED_EXIT_CODE} or any(log_dir.glob("node_*.failed")):
-        return 1
-    if STOPPED_EXIT_CODE in codes:
-        return STOPPED_EXIT_CODE
-    return 0 if len(recorded) == ranks else 1
 
 
 def _time_limit(job: int) -> float:

@@ -6,6 +6,7 @@ asked. They then save a checkpoint and end with `STOPPED_EXIT_CODE`.
 """
 
 import logging
+import os
 import signal
 import time
 from collections.abc import Callable
@@ -15,17 +16,57 @@ from typing import Any
 
 import psutil
 
+from hpc.cluster.terminal import ERROR, OUT, silence
+
 STOPPED_EXIT_CODE = 75
 """Stopped before the end and resumable: start the same command again (EX_TEMPFAIL)."""
 
 logger = logging.getLogger(__name__)
 
 
+class StopSignals:
+    """Counts the signals that ask a supervisor to stop, as a context manager.
+
+    SIGINT, SIGTERM and SIGHUP count. A SIGHUP that was to be ignored (`nohup`) stays ignored; else
+    the terminal is gone, and what is written there goes nowhere.
+    """
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._previous: dict[int, Any] = {}
+
+    def __enter__(self) -> "StopSignals":
+        for number in _asking_signals():
+            self._previous[number] = signal.signal(number, self._receive)
+        return self
+
+    def __exit__(self, *unused: object) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+    def _receive(self, number: int, frame: FrameType | None) -> None:
+        self.count += 1
+        if number == signal.SIGHUP:
+            _leave_terminal()
+
+
+def _asking_signals() -> list[int]:
+    asking = [signal.SIGINT, signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        asking.append(signal.SIGHUP)
+    return [int(number) for number in asking]
+
+
+def _leave_terminal() -> None:
+    """Let what goes to a terminal go nowhere: it is closed, and writing to it would fail."""
+    silence(*(descriptor for descriptor in (OUT, ERROR) if os.isatty(descriptor)))
+
+
 class StopRequest:
     """Whether this process was asked to stop, and by what.
 
-    Used as a context manager it takes SIGINT and SIGTERM over: the first one is a request, the
-    second SIGINT raises KeyboardInterrupt at once.
+    Used as a context manager it takes SIGINT, SIGTERM and SIGHUP (the terminal is gone) over: the
+    first one is a request, the second SIGINT raises KeyboardInterrupt at once.
 
     A stop file counts when it was touched after this process was started. An older one is left over
     from a run before: it is ignored and, by the rank that leads, removed here.
@@ -76,7 +117,7 @@ class StopRequest:
             self._file.unlink(missing_ok=True)
 
     def __enter__(self) -> "StopRequest":
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in _asking_signals():
             self._previous[number] = signal.signal(number, self._receive)
         return self
 
@@ -87,6 +128,8 @@ class StopRequest:
     def _receive(self, number: int, frame: FrameType | None) -> None:
         if number == signal.SIGINT and self._signal is not None:
             raise KeyboardInterrupt
+        if number == signal.SIGHUP:
+            _leave_terminal()
         self._signal = number
 
     def _touched(self) -> int | None:

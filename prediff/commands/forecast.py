@@ -1,6 +1,5 @@
 """The subcommand that forecasts: a run's test windows, or frames that a user has."""
 
-import os
 import shutil
 from dataclasses import dataclass
 from datetime import datetime
@@ -10,9 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from hpc.cluster.launcher import BAD_INPUT, launch, log_folder
-from hpc.cluster.process_info import discover
+from hpc.cluster.job import log_folder
+from hpc.cluster.marks import BAD_INPUT
+from hpc.cluster.process_info import discover, is_worker
 from hpc.cluster.rank_log import redirect_to_rank_log
+from hpc.cluster.supervisor import launch
 from hpc.errors import UserError
 from prediff.commands.options import ConfigOption, DataOption, NameOption, SetOption
 from prediff.commands.run import open_command, refuse_strangers, work
@@ -114,7 +115,7 @@ def forecast(
         out=out,
     )
     refuse_strangers(discover(), instead="prediff forecast")
-    if workers > 1 and "MS_ROLE" not in os.environ:
+    if workers > 1 and not is_worker():
         request.launch(workers=workers)
     else:
         request.serve()
@@ -161,7 +162,7 @@ class _Request:
     def serve(self) -> None:
         """Read, forecast and write; of several ranks the first one writes."""
         logs = log_folder()
-        if logs is not None and os.environ.get("MS_ROLE") == "MS_WORKER":
+        if logs is not None and is_worker():
             redirect_to_rank_log(logs, discover().rank)
         frames = self._read()  # before the networks, which take seconds
 

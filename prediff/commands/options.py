@@ -20,6 +20,9 @@ SetOption = Annotated[
     list[str] | None,
     typer.Option("--set", help="section.key=value, may be repeated", show_default=False),
 ]
+WaitOption = Annotated[
+    bool, typer.Option("--wait", help="until another start of this run has ended")
+]
 ResumeOption = Annotated[
     str,
     typer.Option(

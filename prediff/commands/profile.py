@@ -6,9 +6,9 @@ from typing import Annotated
 
 import typer
 
-from hpc.cluster.launcher import launch
-from hpc.cluster.process_info import discover
+from hpc.cluster.process_info import discover, is_worker
 from hpc.cluster.rank_log import redirect_to_rank_log
+from hpc.cluster.supervisor import launch
 from hpc.errors import UserError
 from prediff.commands.options import ConfigOption, SetOption
 from prediff.commands.run import refuse_strangers
@@ -50,7 +50,7 @@ def profile(
     if "MS_ROLE" not in os.environ:
         check_settings(resolved, aligns=stage == "alignment")
     target = join_inside(Path("reports"), name or run or stage, what="--name")
-    if workers > 1 and "MS_ROLE" not in os.environ:
+    if workers > 1 and not is_worker():
         options = [
             *(["--config", str(config)] if config else []),
             *(text for each in set_ or () for text in ("--set", each)),
@@ -68,7 +68,7 @@ def profile(
         if code:
             raise typer.Exit(code)
         return
-    if os.environ.get("MS_ROLE") == "MS_WORKER":
+    if is_worker():
         redirect_to_rank_log(target / "log", discover().rank)
 
     from prediff.profiler.compile_phases import ENVIRONMENT

@@ -1,16 +1,21 @@
 """Subcommands that work on a run: all stages, one stage, or all of it in several processes."""
 
-import os
+import errno
+import sys
 from collections.abc import Collection
+from itertools import takewhile
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
-from hpc.cluster.launcher import BAD_INPUT, launch
-from hpc.cluster.process_info import ProcessInfo, discover
+from hpc.cluster.hold import Hold, hold_run
+from hpc.cluster.job import in_job
+from hpc.cluster.marks import BAD_INPUT
+from hpc.cluster.process_info import ProcessInfo, discover, is_worker
 from hpc.cluster.rank_log import redirect_to_rank_log
+from hpc.cluster.supervisor import launch
 from hpc.errors import UserError
 from prediff.commands.options import (
     ConfigOption,
@@ -18,6 +23,7 @@ from prediff.commands.options import (
     NameOption,
     ResumeOption,
     SetOption,
+    WaitOption,
 )
 from prediff.config import Config
 from prediff.run_folder import TRAININGS, RunFolder, open_run
@@ -35,14 +41,15 @@ def run_all(
     set_: SetOption = None,
     resume: ResumeOption = "auto",
     max_time: MaxTimeOption = None,
+    wait: WaitOption = False,
 ) -> None:
     """Do every stage that is not done: data, VAE, latents, denoiser, forecast, scores.
 
     Example: prediff run --data /data/sevirlr --name first --set train_diffusion.global_batch=32
     """
-    folder, resolved = open_command(config, data, name, set_, resume, trains=TRAININGS)
+    folder, resolved = open_command(config, data, name, set_, resume, trains=TRAININGS, wait=wait)
     work(folder, resolved, names=None, max_time=max_time)
-    if "MS_ROLE" not in os.environ:
+    if not discover().has_collectives:
         show_results(folder)
 
 
@@ -53,13 +60,14 @@ def train_autoencoder(
     set_: SetOption = None,
     resume: ResumeOption = "auto",
     max_time: MaxTimeOption = None,
+    wait: WaitOption = False,
 ) -> None:
     """Train the frame-wise VAE.
 
     Example: prediff train autoencoder --name first --set train_autoencoder.global_batch=32
     """
     work(
-        *open_command(config, data, name, set_, resume, trains=("autoencoder",)),
+        *open_command(config, data, name, set_, resume, trains=("autoencoder",), wait=wait),
         names={"data", "autoencoder"},
         max_time=max_time,
     )
@@ -72,13 +80,23 @@ def train_diffusion(
     set_: SetOption = None,
     resume: ResumeOption = "auto",
     max_time: MaxTimeOption = None,
+    wait: WaitOption = False,
 ) -> None:
     """Train the latent denoiser; needs the VAE and the latents.
 
     Example: prediff train diffusion --name first --max-time 55
     """
     work(
-        *open_command(config, data, name, set_, resume, trains=("diffusion",), does={"diffusion"}),
+        *open_command(
+            config,
+            data,
+            name,
+            set_,
+            resume,
+            trains=("diffusion",),
+            does={"diffusion"},
+            wait=wait,
+        ),
         names={"diffusion"},
         max_time=max_time,
     )
@@ -91,13 +109,23 @@ def train_alignment(
     set_: SetOption = None,
     resume: ResumeOption = "auto",
     max_time: MaxTimeOption = None,
+    wait: WaitOption = False,
 ) -> None:
     """Train the network that guides forecasts to a mean intensity; needs the VAE and the latents.
 
     Example: prediff train alignment --name first --set train_alignment.global_batch=128
     """
     work(
-        *open_command(config, data, name, set_, resume, trains=("alignment",), does={"alignment"}),
+        *open_command(
+            config,
+            data,
+            name,
+            set_,
+            resume,
+            trains=("alignment",),
+            does={"alignment"},
+            wait=wait,
+        ),
         names={"alignment"},
         max_time=max_time,
     )
@@ -110,6 +138,7 @@ def launch_ranks(
     set_: SetOption = None,
     resume: ResumeOption = "auto",
     max_time: MaxTimeOption = None,
+    wait: WaitOption = False,
     workers: Annotated[int, typer.Option(min=1, help="processes on this host")] = 8,
     port: Annotated[
         int | None,
@@ -123,7 +152,7 @@ def launch_ranks(
     from prediff.stages import first_unfinished
 
     folder, resolved = open_command(
-        config, data, name, set_, resume, trains=TRAININGS, ranks=workers
+        config, data, name, set_, resume, trains=TRAININGS, ranks=workers, wait=wait
     )
     code = 0
     if first_unfinished(folder, resolved) is not None:
@@ -134,6 +163,7 @@ def launch_ranks(
             log_dir=folder.log,
             stop_file=folder.stop_file,
             port=port,
+            start=start_number(folder),
         )
     if code:
         raise typer.Exit(code)
@@ -150,6 +180,7 @@ def open_command(
     trains: Collection[str] = (),
     does: Collection[str] = (),
     ranks: int | None = None,
+    wait: bool = False,
 ) -> tuple[RunFolder, Config]:
     """Return the run that a command works on, and send a rank's output to its log.
 
@@ -158,6 +189,7 @@ def open_command(
             except in a rank, whose launcher has done so.
         does: its tasks, where it cannot begin with the first one of a run.
         ranks: that it starts for them; None is those that are there.
+        wait: until another start of the run has ended, in place of refusing.
     """
     place = discover()
 
@@ -165,6 +197,8 @@ def open_command(
         from prediff.check import check_job  # MindSpore comes after the configuration
 
         check_job(folder, config, ranks=ranks or place.size, trains=trains, does=does)
+        if trains:
+            hold(folder, wait=wait)
 
     refuse_strangers(place, instead="prediff launch")
     folder, resolved = open_run(
@@ -173,13 +207,34 @@ def open_command(
         data=data,
         overrides=overrides or (),
         resume=resume,
-        save=place.rank == 0,
+        save=place.rank == 0 and not in_job(),
         must_exist=bool(does),
-        check=check if "MS_ROLE" not in os.environ else None,
+        check=check if not place.has_collectives else None,
     )
-    if os.environ.get("MS_ROLE") == "MS_WORKER":
+    if is_worker():
         redirect_to_rank_log(folder.log, place.rank)
     return folder, resolved
+
+
+def hold(folder: RunFolder, *, wait: bool) -> Hold | None:
+    """Take a run for this command until it ends; None where nothing can be written anyway.
+
+    Raises:
+        UserError: another start holds the run.
+    """
+    words = takewhile(lambda word: not word.startswith("-"), sys.argv[1:])
+    try:
+        return hold_run(folder.path, what=" ".join(["prediff", *words]), wait=wait)
+    except OSError as error:
+        if error.errno not in (errno.EROFS, errno.EACCES):
+            raise
+        return None
+
+
+def start_number(folder: RunFolder) -> int | None:
+    """Return the number of the start for which this command holds a run."""
+    held = hold(folder, wait=False)
+    return None if held is None else held.number
 
 
 def refuse_strangers(place: ProcessInfo, *, instead: str) -> None:

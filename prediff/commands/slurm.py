@@ -1,6 +1,5 @@
 """`prediff slurm`: do what `run` does on all nodes of a Slurm job."""
 
-from functools import partial
 from typing import Annotated
 
 import typer
@@ -8,9 +7,10 @@ from rich.console import Console
 
 from hpc.cluster.process_info import discover
 from hpc.environment import NPU_DEVICES
-from prediff.commands.options import ConfigOption, DataOption, NameOption, SetOption
-from prediff.commands.run import refuse_strangers
-from prediff.run_folder import open_run
+from prediff.commands.options import ConfigOption, DataOption, NameOption, SetOption, WaitOption
+from prediff.commands.run import hold, refuse_strangers, start_number
+from prediff.config import Config
+from prediff.run_folder import RunFolder, open_run
 
 
 def run_slurm_job(
@@ -22,6 +22,7 @@ def run_slurm_job(
         int | None,
         typer.Option(min=1, help="ranks a node [default: one an NPU, else one]"),
     ] = None,
+    wait: WaitOption = False,
 ) -> None:
     """Do what `run` does on all nodes of a Slurm job; launch/cluster.slurm calls it.
 
@@ -34,17 +35,18 @@ def run_slurm_job(
     refuse_strangers(discover(), instead="prediff launch")
     where = allocation()
     workers = workers or len(list(NPU_DEVICES.glob("davinci[0-9]*"))) or 1
+
+    def check(folder: RunFolder, config: Config) -> None:
+        check_job(folder, config, ranks=workers * len(where.nodes))
+        hold(folder, wait=wait)
+
     folder, resolved = open_run(
         name=name,
         config=config,
         data=data,
         overrides=set_ or (),
-        check=partial(check_job, ranks=workers * len(where.nodes)),
+        check=check,
     )
-    folder.log.mkdir(exist_ok=True)
-    if where.restarts == 0:
-        for log in folder.log.glob("rank_*.log"):
-            log.unlink()
     code = 0
     if first_unfinished(folder, resolved) is not None:
         code = run_on_nodes(
@@ -53,6 +55,7 @@ def run_slurm_job(
             workers=workers,
             log_dir=folder.log,
             stop_file=folder.stop_file,
+            start=start_number(folder),
         )
     if code:
         raise typer.Exit(code)

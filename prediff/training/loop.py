@@ -8,7 +8,7 @@ import numpy as np
 from hpc.checkpoint.manager import CheckpointManager
 from hpc.checkpoint.store import Rotation
 from hpc.cluster.heartbeat import Heartbeat
-from hpc.cluster.launcher import log_folder
+from hpc.cluster.job import log_folder
 from hpc.cluster.mesh import Mesh
 from hpc.cluster.runtime import Runtime
 from hpc.cluster.stop import StopRequest

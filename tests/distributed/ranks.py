@@ -10,7 +10,7 @@ from pathlib import Path
 
 import psutil
 
-from hpc.cluster.launcher import JOB_VARIABLE, LOG_VARIABLE
+from hpc.cluster.job import JOB, LOG
 
 
 def run_ranks(script: Path, *arguments: str, ranks: int, folder: Path, timeout: float) -> None:
@@ -43,7 +43,7 @@ def run_ranks(script: Path, *arguments: str, ranks: int, folder: Path, timeout: 
     # A busy machine may let a rank wait for a minute; MS_NODE_TIMEOUT of the outside wins.
     environ = {"MS_NODE_TIMEOUT": "60", **os.environ, "PATH": path, "OMP_NUM_THREADS": "1"}
     if ranks > 1:  # where they meet, as under the launcher: one may compile for minutes
-        environ |= {JOB_VARIABLE: uuid.uuid4().hex, LOG_VARIABLE: str(folder.resolve())}
+        environ |= {JOB: uuid.uuid4().hex, LOG: str(folder.resolve())}
     with (folder / f"{ranks}_ranks.log").open("wb") as log:
         job = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=environ)
     try:

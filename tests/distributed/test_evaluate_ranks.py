@@ -7,7 +7,7 @@ import pytest
 from typer.testing import CliRunner
 from untrained_run import untrained_run
 
-from hpc.cluster.launcher import launch
+from hpc.cluster.supervisor import launch
 from hpc.errors import UserError
 from prediff.cli import app
 from prediff.data.open_data import open_split

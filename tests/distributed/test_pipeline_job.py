@@ -11,7 +11,7 @@ import pytest
 
 from hpc.checkpoint.format import read_checkpoint
 from hpc.checkpoint.store import find_latest
-from hpc.cluster.launcher import launch
+from hpc.cluster.supervisor import launch
 
 TRAIN = ["train", "diffusion", "--name", "first"]
 

@@ -107,7 +107,8 @@ def test_a_warned_job_requeues_itself_and_does_each_step_once(warned):
     assert 3 <= stopped_at < STEPS
     assert "start 1: 1 ranks on each of node0, node1" in log
     assert "start 2: 1 ranks on each of node0, node1" in log
-    steps = re.findall(rf"diffusion  step (\d+)/{STEPS} ", text(run / "log/rank_0.log"))
+    logs = "".join(text(path) for path in sorted(run.glob("log/start_*/rank_0.log")))
+    steps = re.findall(rf"diffusion  step (\d+)/{STEPS} ", logs)
     assert list(map(int, steps)) == list(range(1, STEPS + 1))
     assert (run / "evaluation/scores.json").exists()
 

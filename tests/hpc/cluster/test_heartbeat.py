@@ -1,13 +1,15 @@
 import os
+import time
 
 import pytest
 
 from hpc.cluster.heartbeat import (
     SHORTEST_PROMISE,
     SUSPENDED_SECONDS,
+    WRITE_SECONDS,
     HangDetector,
     Heartbeat,
-    remove_heartbeats,
+    stuck_rank,
 )
 
 
@@ -29,10 +31,15 @@ def heartbeats(tmp_path, clock):
     return [Heartbeat(tmp_path, rank=rank, clock=clock) for rank in range(2)]
 
 
+class Watch(HangDetector):
+    def stuck_rank(self):
+        return self.suspended_rank() or stuck_rank(self.positions(), ranks=2)
+
+
 @pytest.fixture
 def watch(tmp_path, clock):
     """On a host whose clock is a day ahead."""
-    return HangDetector(tmp_path, ranks=2, clock=lambda: clock() + 86400)
+    return Watch(tmp_path, ranks=range(2), clock=lambda: clock() + 86400)
 
 
 def test_ranks_that_have_not_begun_to_step_may_take_any_time(watch, heartbeats, clock):
@@ -96,13 +103,35 @@ def test_a_suspended_rank_is_found_whatever_it_was_doing(tmp_path, watch, monkey
     assert "SIGSTOP" in how
 
 
-def test_signs_of_an_earlier_job_are_forgotten(tmp_path, watch, heartbeats, clock):
-    for one in heartbeats:
-        one.step(3)
-    assert watch.stuck_rank() is None
-    remove_heartbeats(tmp_path)
-    clock.now += 10_000
-    assert watch.stuck_rank() is None
+def test_a_quick_loop_writes_a_sign_every_few_seconds(tmp_path, heartbeats, clock):
+    file = tmp_path / "rank_0.heartbeat"
+    seen = []
+    for number in range(100):
+        heartbeats[0].step(number)
+        seen.append(file.stat().st_ino)
+        clock.now += 0.5
+    assert len(set(seen)) <= 2 + 50 / WRITE_SECONDS
+
+
+def test_the_last_sign_of_a_rank_that_stands_still_is_written_by_itself(
+    tmp_path, monkeypatch, clock
+):
+    monkeypatch.setattr("hpc.cluster.heartbeat.WRITE_SECONDS", 0.05)
+    one = Heartbeat(tmp_path, rank=0, clock=clock)  # its clock stands still as well
+    one.step(0)
+    one.step(7)
+    deadline = time.monotonic() + 10
+    while '"step": 7' not in (tmp_path / "rank_0.heartbeat").read_text():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_a_rank_that_was_not_heard_of_is_waited_for():
+    assert stuck_rank({0: (5, -1.0)}, ranks=2) is None
+    assert stuck_rank({0: (5, -1.0), 1: (4, 3.0)}, ranks=2) == (
+        1,
+        "hangs in step 4, 1 s after the next was due",
+    )
 
 
 def test_without_a_launcher_no_file_is_written(tmp_path, monkeypatch):

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from hpc.cluster.marks import End, Marks
 from hpc.cluster.slurm import Allocation, allocation, run_on_nodes
 from hpc.errors import UserError
 
@@ -47,10 +48,11 @@ if sys.argv[1:3] == ["show", "node"]:
 RANK = """\
 import os, signal, sys, time
 from pathlib import Path
-from hpc.cluster.launcher import record_exit_code
+from hpc.cluster.job import enter_job, record_exit_code
 from hpc.cluster.rank_log import redirect_to_rank_log
 from hpc.cluster.stop import StopRequest
 
+enter_job()
 redirect_to_rank_log(Path("log"), 0)
 with StopRequest(stop_file=Path("stop"), max_seconds=None, leads=True) as stop:
     print("started", flush=True)
@@ -145,8 +147,9 @@ def test_a_killed_rank_is_named_and_the_job_is_not_requeued(site, capfd):
 
 
 def test_marks_of_an_earlier_start_do_not_count(site):
-    Path("log/rank_0.exit").write_text("1")
-    Path("log/node_0.failed").write_text("earlier")
+    earlier = Marks.begin(Path("log"), start=None)
+    (earlier.folder / "rank_0.exit").write_text("1")
+    earlier.make_end(End(message="earlier", code=1, rank=0))
     Path("stop").touch()
     assert run("good") == 0
 
