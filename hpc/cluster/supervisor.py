@@ -342,7 +342,8 @@ def _msrun() -> str:
     Raises:
         UserError: it is not there.
     """
-    msrun = shutil.which("msrun", path=_path())
+    beside = Path(sys.executable).parent
+    msrun = shutil.which("msrun") or shutil.which("msrun", path=beside)
     if msrun is None:
         raise UserError(
             f"msrun is not on PATH of {socket.gethostname()}: activate the environment "
