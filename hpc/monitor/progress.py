@@ -1,7 +1,12 @@
 """The progress line of rank 0: where a stage stands and when it will be done."""
 
 import math
+import shutil
+import sys
 import time
+
+DROPPED_FIRST = ("wait", "samples", "rate", "mfu", "gradient", "left", "seconds")
+"""What a line of the terminal lacks where it is too narrow; a log lacks nothing."""
 
 
 class Progress:
@@ -69,12 +74,18 @@ class Progress:
         self.restart_clock(made)
         seconds = self._seconds
         rate = self._samples_per_step / seconds
-        self.say(
-            f"step {step}/{self._total}  loss {loss:.5g}  lr {learning_rate:.2e}  "
-            f"|g| {gradient_norm:.3g}  {seconds:.3f} s/step  {rate:.1f} samples/s  "
-            f"{self._mfu_text(rate)}"
-            f"wait {100 * data_wait:.1f} %  left {_clock(seconds * (self._total - step))}"
-        )
+        parts = {
+            "step": f"step {step}/{self._total}",
+            "loss": f"loss {loss:.5g}",
+            "rate": f"lr {learning_rate:.2e}",
+            "gradient": f"|g| {gradient_norm:.3g}",
+            "seconds": f"{seconds:.3f} s/step",
+            "samples": f"{rate:.1f} samples/s",
+            "mfu": self._mfu_text(rate),
+            "wait": f"wait {100 * data_wait:.1f} %",
+            "left": f"left {_clock(seconds * (self._total - step))}",
+        }
+        self.say(_fitting(parts, columns=_columns() - len(self._prefix())))
         self.speed = {
             "step_seconds": seconds,
             "samples_per_second": rate,
@@ -87,12 +98,30 @@ class Progress:
         return self._operations * rate / self._peak if self._peak else 0.0
 
     def _mfu_text(self, rate: float) -> str:
-        return f"MFU {100 * self._mfu(rate):.1f} %  " if self._peak else ""
+        return f"MFU {100 * self._mfu(rate):.1f} %" if self._peak else ""
 
     def say(self, text: str) -> None:
         """Print one line of this stage."""
         if self._on_rank_zero:
-            print(f"{time.strftime('%H:%M:%S')}  {self._stage}  {text}", flush=True)
+            print(f"{self._prefix()}{text}", flush=True)
+
+    def _prefix(self) -> str:
+        return f"{time.strftime('%H:%M:%S')}  {self._stage}  "
+
+
+def _columns() -> float:
+    """Return the width of the terminal; a log has room for everything."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else math.inf
+
+
+def _fitting(parts: dict[str, str], *, columns: float) -> str:
+    """Return the parts in a line, without the least important ones if they do not fit."""
+    kept = {name: text for name, text in parts.items() if text}
+    for name in DROPPED_FIRST:
+        if len("  ".join(kept.values())) <= columns:
+            break
+        kept.pop(name, None)
+    return "  ".join(kept.values())
 
 
 def _clock(seconds: float) -> str:

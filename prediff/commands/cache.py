@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from hpc.cluster.mpi import started_ranks
 from hpc.cluster.process_info import discover
@@ -69,7 +69,9 @@ def info(name: NameOption = "tiny") -> None:
 
     Example: prediff cache info --name first
     """
-    table = Table("group", "events", "frame", "shards", "MB", "autoencoder", "builders")
+    table = Table(
+        Column("group", no_wrap=True), "events", "frame", "shards", "MB", "autoencoder", "builders"
+    )
     for group in _groups(name):
         found = describe_group(group)
         layout = found.layout

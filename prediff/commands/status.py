@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.markup import escape
 
 
 def status(
@@ -20,12 +20,18 @@ def status(
 
     folder = existing_run(name, what="RUN")
     stages = run_status(folder, load_config(folder.config))
-    table = Table("stage", "", "progress", "best score", "speed", "newest checkpoint")
+    console = Console()
     for stage in stages:
         done = "[green]done[/green]" if stage.is_done else "open"
-        newest = stage.newest.name if stage.newest else ""
-        table.add_row(stage.name, done, stage.progress, stage.best, stage.speed, newest)
-    console = Console()
-    console.print(table)
+        said = [stage.progress, *([stage.speed] if stage.speed else [])]
+        # Names and paths that one copies stay whole, however narrow the terminal is.
+        console.print(
+            f"{stage.name:12} {done}  {escape('; '.join(said))}", soft_wrap=True, highlight=False
+        )
+        for label, text in (("best", stage.best), ("newest", stage.newest)):
+            if text:
+                console.print(
+                    f"{'':12}       {label}: {escape(str(text))}", soft_wrap=True, highlight=False
+                )
     command = next_command(stages, name=name)
     console.print(f"next: {command or 'nothing, all stages are done'}", highlight=False)

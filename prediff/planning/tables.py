@@ -54,7 +54,7 @@ def _mesh_table(found: Plan) -> Table:
         "MFU",
         "",
     ):
-        table.add_column(column, justify="right")
+        table.add_column(column, justify="right", overflow="fold")
     for option in found.meshes:
         marks = [
             text
@@ -82,7 +82,7 @@ def _mesh_table(found: Plan) -> Table:
 def _rank_table(option: MeshPlan) -> Table:
     table = Table(title="ranks of one pipeline of the configured mesh")
     for column in ("stage", "blocks", "parameters M", "memory GB", "messages", "MB sent"):
-        table.add_column(column, justify="right")
+        table.add_column(column, justify="right", overflow="fold")
     for stage, rank in enumerate(option.ranks):
         table.add_row(
             str(stage),

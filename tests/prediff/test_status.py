@@ -97,6 +97,14 @@ def test_the_command_prints_the_next_one(folder, monkeypatch):
     assert "next: prediff run --name x" in shown.output
 
 
+def test_what_one_copies_is_whole_on_a_narrow_terminal(folder, monkeypatch):
+    write_checkpoint(folder.checkpoints("autoencoder"), step=12345678, arrays={}, state={})
+    monkeypatch.chdir(folder.path.parent.parent)
+    shown = CliRunner().invoke(app, ["status", "x"], env={"COLUMNS": "40"}).output
+    assert "newest: runs/x/autoencoder/checkpoints/step_12345678\n" in shown
+    assert "…" not in shown
+
+
 def test_the_command_does_not_load_mindspore_and_refuses_a_run_that_is_not_there(tmp_path):
     code = (
         "import sys\nfrom prediff.cli import main\nsys.argv = ['prediff', 'status', 'nix']\n"

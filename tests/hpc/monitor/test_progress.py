@@ -35,3 +35,18 @@ def test_what_passed_before_the_clock_was_restarted_does_not_count(progress):
     progress.restart_clock(2)
     time.sleep(0.01)
     assert seconds_a_step(progress, 3, 3) < 0.15
+
+
+@pytest.mark.parametrize("columns", [60, 80, 100, 200])
+def test_a_line_fits_the_terminal_and_a_log_gets_all(progress, monkeypatch, capsys, columns):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    for is_terminal in (True, False):
+        monkeypatch.setattr("sys.stdout.isatty", lambda seen=is_terminal: seen)
+        seconds_a_step(progress, 5, 5)
+        line = capsys.readouterr().out.rstrip("\n")
+        assert "step 5/10  loss 1" in line
+        if is_terminal:
+            assert len(line) <= columns
+        else:
+            assert "samples/s" in line
+            assert "wait 0.0 %" in line
