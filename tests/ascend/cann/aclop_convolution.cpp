@@ -1,4 +1,4 @@
-// Three-dimensional convolutions of the older interface, plain NCDHW.
+// Convolutions of the older interface, plain NCHW and NCDHW.
 #include "aclop.h"
 #include "convolution.h"
 
@@ -8,17 +8,18 @@ using standin::read;
 using standin::write;
 
 namespace {
-Dims three(const Dims& five) { return Dims(five.end() - 3, five.end()); }
-// pads are begin and end of each axis; ours are the same on both sides
-Dims begins(const Dims& six) { return {six[0], six[2], six[4]}; }
+// strides and dilations have an entry for each axis of the tensors; pads are begin and end of each
+// axis that is convolved, here the same on both sides
 Convolution made(Call& c, const Dims& x, const Dims& w, const Dims& y) {
-  return Convolution(x, w, y, three(c.whole_numbers("strides")), begins(c.whole_numbers("pads")),
-                     three(c.whole_numbers("dilations")),
+  const Dims pads = c.whole_numbers("pads"), strides = c.whole_numbers("strides"),
+             dilations = c.whole_numbers("dilations");
+  Dims begins;
+  for (size_t i = 0; i + 1 < pads.size(); i += 2) begins.push_back(pads[i]);
+  const auto tail = [&](const Dims& all) { return Dims(all.end() - begins.size(), all.end()); };
+  return Convolution(x, w, y, tail(strides), begins, tail(dilations),
                      static_cast<int64_t>(c.number("groups", 1)));
 }
-}  // namespace
-
-ACLOP(Conv3D) {
+void forward(Call& c) {
   const auto conv = made(c, c.in[0].shape, c.in[1].shape, c.out[0].shape);
   auto y = conv.forward(read<float>(c.in[0]), read<float>(c.in[1]));
   if (c.in.size() > 2 && c.in[2].present()) {
@@ -28,11 +29,19 @@ ACLOP(Conv3D) {
   }
   write(c.out[0], y);
 }
-ACLOP(Conv3DBackpropInput) {  // input size, filter, gradient
+void input_gradient(Call& c) {  // input size, filter, gradient
   const auto conv = made(c, c.out[0].shape, c.in[1].shape, c.in[2].shape);
   write(c.out[0], conv.input_gradient(read<float>(c.in[2]), read<float>(c.in[1])));
 }
-ACLOP(Conv3DBackpropFilter) {  // x, filter size, gradient
+void weight_gradient(Call& c) {  // x, filter size, gradient
   const auto conv = made(c, c.in[0].shape, c.out[0].shape, c.in[2].shape);
   write(c.out[0], conv.weight_gradient(read<float>(c.in[0]), read<float>(c.in[2])));
 }
+}  // namespace
+
+ACLOP(Conv2D) { forward(c); }
+ACLOP(Conv2DBackpropInput) { input_gradient(c); }
+ACLOP(Conv2DBackpropFilter) { weight_gradient(c); }
+ACLOP(Conv3D) { forward(c); }
+ACLOP(Conv3DBackpropInput) { input_gradient(c); }
+ACLOP(Conv3DBackpropFilter) { weight_gradient(c); }

@@ -42,13 +42,14 @@ namespace {
 constexpr size_t kRootInfoBytes = 4108;
 
 HcclResult join(const std::string& folder, uint32_t size, uint32_t rank, void** comm) {
+  const double join_timeout = static_cast<double>(standin::option_number("CONNECT_TIMEOUT_S", 120));
   auto* made = new Communicator(folder, size, rank);
   *comm = made;
   made->box.post("join." + std::to_string(rank), {"join", 0, 0, 0}, nullptr, 0);
   for (uint32_t other = 0; other < size; ++other) {
     standin::Note note;
     std::vector<char> data;
-    if (!made->box.take("join." + std::to_string(other), standin::hccl_timeout_s(), &note, &data)) {
+    if (!made->box.take("join." + std::to_string(other), join_timeout, &note, &data)) {
       standin::remember("EI0006: rank " + std::to_string(rank) + " got no connection to rank " +
                         std::to_string(other) + " of " + std::to_string(size) +
                         " within the time of HCCL_CONNECT_TIMEOUT");

@@ -64,15 +64,15 @@ API int aclDestroyAclOpExecutor(aclOpExecutor* executor) {
   return 0;
 }
 API int aclSetTensorAddr(aclOpExecutor*, size_t, aclTensor* tensor, void* data) {
-  tensor->data = data;
+  if (tensor) tensor->data = data;  // an optional tensor may be absent
   return 0;
 }
 API int aclSetInputTensorAddr(aclOpExecutor*, size_t, aclTensor* tensor, void* data) {
-  tensor->data = data;
+  if (tensor) tensor->data = data;  // an optional tensor may be absent
   return 0;
 }
 API int aclSetOutputTensorAddr(aclOpExecutor*, size_t, aclTensor* tensor, void* data) {
-  tensor->data = data;
+  if (tensor) tensor->data = data;  // an optional tensor may be absent
   return 0;
 }
 API int aclSetDynamicTensorAddr(aclOpExecutor*, size_t, size_t index, aclTensorList* list,
