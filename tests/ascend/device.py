@@ -58,9 +58,16 @@ class Device:
         sizes = (ctypes.c_int64 * len(shape))(*shape)
         return ctypes.c_void_p(
             self.lib.aclCreateTensor(
-                sizes, ctypes.c_uint64(len(shape)), kind, None, ctypes.c_int64(0), ND, sizes,
-                ctypes.c_uint64(len(shape)), pointer,
-            )  # fmt: skip
+                sizes,
+                ctypes.c_uint64(len(shape)),
+                kind,
+                None,
+                ctypes.c_int64(0),
+                ND,
+                sizes,
+                ctypes.c_uint64(len(shape)),
+                pointer,
+            )
         )
 
     def scalar(self, value: float) -> ctypes.c_void_p:

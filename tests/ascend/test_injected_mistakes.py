@@ -168,7 +168,9 @@ device.synchronize(stream)
 """,
     )
     assert codes == [86, 86]
-    assert "rank 0 launched Broadcast of 4 float32 (0), rank 1 launched Broadcast of 4 int32" in said
+    assert (
+        "rank 0 launched Broadcast of 4 float32 (0), rank 1 launched Broadcast of 4 int32" in said
+    )
 
 
 def test_a_deadlock_ends_with_a_line_that_names_both_ranks(standin_root, tmp_path):
