@@ -13,7 +13,8 @@ LOST = (
 
 def test_the_first_code_of_a_log_becomes_one_line():
     line = explain(WAITED)
-    assert line is not None and line.startswith("EI0006: no connection to another rank in time: ")
+    assert line is not None
+    assert line.startswith("EI0006: no connection to another rank in time: ")
     assert "\n" not in line
 
 
