@@ -4,6 +4,7 @@
 #   source launch/env.sh
 #
 # PREDIFF_VENV   another place for the environment (a fast local disk on a cluster)
+# PREDIFF_WHEELHOUSE folder of launch/wheelhouse.sh: install from it alone, without any network
 # PREDIFF_EXTRAS what to install beside the package, default "dev,mpi"; "dev" for hosts with a site MPI
 
 _prediff_root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
@@ -22,14 +23,17 @@ _prediff_python() {
 }
 
 _prediff_install() {
-  local python stamp="$1" log="$_prediff_venv/install.log"
+  local python stamp="$1" log="$_prediff_venv/install.log" source=()
+  if [ -n "${PREDIFF_WHEELHOUSE:-}" ]; then
+    source=(--no-index --find-links "$(realpath "$PREDIFF_WHEELHOUSE")")
+  fi
   python="$(_prediff_python)" || {
     echo "prediff: Python 3.11 with venv is needed and was not found on PATH" >&2
     return 2
   }
   echo "prediff: installing into $_prediff_venv (once, about two minutes; log: $log)" >&2
   [ -x "$_prediff_venv/bin/python" ] || "$python" -m venv "$_prediff_venv" || return 2
-  if ! "$_prediff_venv/bin/python" -m pip install --editable \
+  if ! "$_prediff_venv/bin/python" -m pip install "${source[@]}" --editable \
     "$_prediff_root[${PREDIFF_EXTRAS:-dev,mpi}]" --constraint "$_prediff_root/constraints.txt" \
     >"$log" 2>&1; then
     tail -n 5 "$log" >&2

@@ -28,6 +28,8 @@ def shown_commands() -> list[tuple[str, str]]:
 
 
 def parse(words: list[str]) -> None:
+    if words == ["--version"]:
+        return
     command, path = typer.main.get_command(app), []
     while hasattr(command, "commands"):
         assert words, f"{' '.join(path)} needs a subcommand"
