@@ -12,7 +12,7 @@ from hpc.errors import UserError
 from hpc.ops.cuboid_attention.geometry import cuboid_geometry
 from hpc.ops.cuboid_attention.op import unsupported_shape
 from prediff.config import Config
-from prediff.config.schema import Alignment, Denoiser
+from prediff.config.networks import Alignment, Denoiser
 from prediff.data.open_data import check_data, open_split
 from prediff.diffusion import sampling_plan
 from prediff.diffusion.parameterization import check_parameterization

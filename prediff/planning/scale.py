@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from hpc.errors import UserError
 from prediff.config import Config
-from prediff.config.schema import Training
+from prediff.config.trainings import Training
 from prediff.planning.plan import MeshPlan, plan, state_bytes
 
 DEVICE_HOURS_PER_FAILURE = 54 * 24 * 16384 / 419

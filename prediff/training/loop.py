@@ -21,7 +21,7 @@ from hpc.monitor.tensorboard_writer import TensorBoardWriter
 from hpc.train.health import Health
 from hpc.train.lr_schedule import warmup_cosine
 from prediff.config import Config
-from prediff.config.schema import Training
+from prediff.config.trainings import Training
 from prediff.graph_cache import graph_cache
 from prediff.run_folder import RunFolder
 from prediff.training.described import describe_training

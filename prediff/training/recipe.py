@@ -12,7 +12,7 @@ from hpc.cluster.mesh import Mesh
 from hpc.cluster.runtime import Runtime
 from hpc.monitor.tensorboard_writer import TensorBoardWriter
 from prediff.config import Config
-from prediff.config.schema import Training
+from prediff.config.trainings import Training
 from prediff.run_folder import RunFolder
 from prediff.training.adversarial_step import AnyStep
 from prediff.training.validation import Evaluation

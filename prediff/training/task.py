@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from prediff import run_folder
 from prediff.config import Config
-from prediff.config.schema import Training
+from prediff.config.trainings import Training
 
 if TYPE_CHECKING:
     from prediff.data.dataset import RadarWindows
