@@ -52,8 +52,10 @@ class AdamW(nn.Cell):
         self.names = tuple(parameters)
         self.network_parameters = ms.ParameterTuple(parameters.values())
         numbers = range(len(layout.buckets))
-        self.pack = nn.CellList([FlattenBucket(layout, b) for b in numbers])
-        self.unpack = nn.CellList([Unflatten(layout, b, parameters) for b in numbers])
+        self.pack = nn.CellList([FlattenBucket(layout, b) for b in numbers], auto_prefix=False)
+        # No prefix: MindSpore's pipeline has cloned gradients by the names that weights have now.
+        unflatten = [Unflatten(layout, b, parameters) for b in numbers]
+        self.unpack = nn.CellList(unflatten, auto_prefix=False)
         self.own_rows, self.whole_rows = OwnRows(self.shard), AllGather(self.shard)
         self.is_shared_out = self.shard.size > 1
         self.sum_of_squares = SumOfSquares()
