@@ -9,7 +9,6 @@ from time import perf_counter
 from rich.console import Console
 
 from hpc.checkpoint.format import read_state
-from hpc.checkpoint.store import find_latest
 from hpc.cluster.clock_skew import clock_warning
 from hpc.cluster.mpi import started_ranks
 from hpc.cluster.runtime import Runtime
@@ -23,6 +22,7 @@ from prediff.forecasting.file import is_forecast_of
 from prediff.forecasting.test_set import chosen_cases, forecast, provenance
 from prediff.latents.cache import cache_latents, open_latents
 from prediff.latents.writer import BuildProgress
+from prediff.own_checkpoints import newest_own
 from prediff.run_folder import ALIGNMENT, AUTOENCODER, DIFFUSION, RunFolder
 from prediff.training.loop import train
 from prediff.training.resume import is_restarted, software
@@ -116,7 +116,7 @@ def _training(name: str) -> Stage:
             return False
         with open_split(folder, config, "train") as windows:
             samples = task.samples_in(windows)
-        newest = find_latest(saved)
+        newest = newest_own(folder, task.name)
         if newest is None:
             return False
         return is_trained(read_state(newest), total=task.total_steps(config, samples=samples))

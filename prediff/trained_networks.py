@@ -9,13 +9,13 @@ import numpy as np
 from mindspore import nn
 
 from hpc.checkpoint.format import Checkpoint, read_checkpoint
-from hpc.checkpoint.store import find_latest
 from hpc.errors import UserError
 from prediff.config import Config
 from prediff.models import build_alignment, build_autoencoder, build_denoiser, build_one_pass
 from prediff.models.alignment_network import AlignmentNetwork
 from prediff.models.autoencoder import Autoencoder
 from prediff.models.one_pass_unet import OnePassUNet
+from prediff.own_checkpoints import newest_own
 from prediff.run_folder import ALIGNMENT, AUTOENCODER, DIFFUSION, RunFolder
 
 
@@ -25,7 +25,7 @@ def newest_checkpoint(folder: RunFolder, stage: str) -> Path:
     Raises:
         UserError: there is none; the line names the command that makes it.
     """
-    found = find_latest(folder.checkpoints(stage))
+    found = newest_own(folder, stage)
     if found is None:
         raise UserError(
             f"run {folder.name} has no trained {stage}: "

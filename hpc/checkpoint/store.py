@@ -3,7 +3,7 @@
 import logging
 import shutil
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -18,9 +18,11 @@ from hpc.checkpoint.format import (
     write_checkpoint,
 )
 from hpc.durable_files import move_durably, remove_folder, remove_leftovers
-from hpc.errors import UserError
+from hpc.errors import UserError, one_line
 
 logger = logging.getLogger(__name__)
+
+Foreign = Callable[[Mapping[str, Any]], str | None]
 
 
 @dataclass(frozen=True)
@@ -166,26 +168,32 @@ class CheckpointWriter:
                 logger.warning("old checkpoint %s stays: %s", paths[step], error.strerror)
 
 
-def find_latest(folder: Path) -> Path | None:
+def find_latest(folder: Path, *, foreign: Foreign | None = None) -> Path | None:
     """Return the newest checkpoint that verifies, or None when the folder has none at all.
 
-    Damaged ones are passed over with one line in the log each.
+    Damaged and foreign ones are passed over with one line in the log each.
+
+    Args:
+        foreign: says of a checkpoint's state why it does not belong here, or None where it does.
 
     Raises:
-        UserError: there are checkpoints and not one is whole.
+        UserError: there are checkpoints and not one is whole and belongs here.
     """
     checkpoints = list_checkpoints(folder)
     for _, path in reversed(checkpoints):
         try:
             verify_checkpoint(path)
+            reason = foreign(read_state(path)) if foreign is not None else None
         except DamagedCheckpoint as error:
-            logger.warning("passed over: %s", error)
-        else:
+            logger.warning("passed over: %s", one_line(error))
+            continue
+        if reason is None:
             return path
+        logger.warning("passed over: checkpoint %s, %s", path, one_line(reason))
     if checkpoints:
         raise UserError(
-            f"none of the {len(checkpoints)} checkpoints in {folder} is whole: move them away to "
-            "start again from the beginning"
+            f"none of the {len(checkpoints)} checkpoints in {folder} is whole and of this run: "
+            "move them away to start again from the beginning"
         )
     return None
 

@@ -185,7 +185,7 @@ class _Request:
                 typer.echo(f"warning: {dataset.attrs[WARNING]}", err=True)
             if forecaster.cadence_minutes is None and not forecaster.is_starter:
                 typer.echo("the run's cadence is not known: that of the input was taken")
-            dataset.attrs["input"] = place
+            dataset.attrs["input"] = Path(place).name  # no path of this host
             write_dataset(self.out, dataset)
             start = dataset["forecast_reference_time"].dt.strftime("%Y-%m-%d %H:%M").item()
             members, leads = dataset.sizes["realization"], dataset.sizes["lead_time"]

@@ -88,7 +88,7 @@ class Forecaster:
             said = starter_provenance(self.config)
         else:
             self._forecast = forecaster_of_run(folder, self.config, sharing=self._runtime)
-            said = provenance(folder, self.config)
+            said = provenance(folder, self.config) | {"run": folder.name}
         self._attributes: Attributes = {**said, "config_sha256": config_sha256(self.config)}
         self.cadence_minutes = None if folder is None else trained_cadence(folder, self.config)
         """Minutes between the frames that the run learned from, None if not known or several."""

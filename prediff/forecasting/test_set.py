@@ -74,11 +74,13 @@ def describe(config: Config, windows: RadarWindows, window: int) -> ForecastWind
 
 
 def provenance(folder: RunFolder, config: Config) -> dict[str, str | int | float]:
-    """Return what a forecast depends on, as the attributes of its file."""
+    """Return what a forecast depends on, as the attributes of its file.
+
+    Content alone: a run that was copied, renamed or linked makes the same forecasts.
+    """
     settings = config.forecast
     checkpoint = newest_checkpoint(folder, DIFFUSION)
     return {
-        "run": folder.name,
         "seed": config.seed,
         "solver": "one_pass" if config.is_one_pass else settings.solver,
         "solver_steps": 1 if config.is_one_pass else settings.steps,
@@ -125,6 +127,7 @@ def forecast(
                 window[: config.data.context_frames], case_number=case.number, intensity=intensity
             )
             said: dict[str, str | int | float] = {
+                "run": folder.name,
                 "config_sha256": config_sha256(config),
                 "synthetic_data": int(is_synthetic(folder, config)),
             }

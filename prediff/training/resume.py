@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from hpc.checkpoint.format import read_checkpoint, read_state
-from hpc.checkpoint.store import find_latest
 from hpc.cluster.mesh import Mesh
 from hpc.cluster.runtime import Runtime
 from hpc.data.order import SampleOrder
 from hpc.train.health import Health
 from hpc.train.step import TrainState
 from prediff.config import Config
+from prediff.own_checkpoints import newest_own
 from prediff.run_folder import RunFolder
 from prediff.training.adversarial_step import AnyStep
 
@@ -39,7 +39,7 @@ def starting_point(folder: RunFolder, stage: str) -> Path | None:
         UserError: no checkpoint of this folder is whole, or there is none at the path given.
     """
     if not is_restarted(folder, stage):
-        return find_latest(folder.checkpoints(stage))
+        return newest_own(folder, stage)
     return None if folder.resume == NONE else Path(folder.resume)
 
 

@@ -9,6 +9,7 @@ from prediff.commands.cache import cache_app
 from prediff.latents.layout import StoreIdentity, list_groups
 from prediff.latents.verify import verify_group
 from prediff.latents.writer import build_store
+from prediff.run_folder import open_run
 
 IDENTITY = StoreIdentity(dataset="vil_8px", vae_sha256="a" * 64, catalog_sha256="b" * 64)
 
@@ -31,9 +32,9 @@ def build(path) -> None:
 @pytest.fixture
 def store(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    path = tmp_path / "runs" / "first" / "latents"
-    build(path)
-    return path
+    folder, _ = open_run(name="first", config=None, data=None, overrides=())
+    build(tmp_path / folder.latents)
+    return tmp_path / folder.latents
 
 
 def run(*arguments: str):
@@ -77,5 +78,6 @@ def test_repair_makes_what_was_damaged_again(store, monkeypatch):
 
 def test_without_a_store_the_command_that_makes_it_is_named(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    open_run(name="first", config=None, data=None, overrides=())
     result = run("verify")
     assert "prediff cache latents" in str(result.exception)

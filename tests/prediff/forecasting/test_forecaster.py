@@ -149,7 +149,7 @@ def test_the_command_writes_what_the_call_returns(run, forecast, tmp_path):
     with xr.open_dataset(out, decode_coords="all", decode_timedelta=False) as found:
         xr.testing.assert_allclose(found["vil"], forecast["vil"], atol=1e-6)
         assert found["vil"].encoding["grid_mapping"] == "crs"
-        assert found.attrs["input"] == str(source)
+        assert found.attrs["input"] == source.name
         assert found["time"].values[0] == START + np.timedelta64(30, "m")
     ensemble, attributes = read_forecast(out)
     assert ensemble.shape == (3, 2, 16, 16)
