@@ -1,9 +1,11 @@
 """What must stand in the environment before MindSpore is imported."""
 
 import os
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+
+from hpc.errors import UserError
 
 NPU_DEVICES = Path(os.environ.get("PREDIFF_NPU_DEVICES", "/dev"))
 """Where the driver shows its devices; tests over a stand-in for CANN show made-up ones."""
@@ -22,7 +24,8 @@ def prepare_environment(environ: MutableMapping[str, str] | None = None) -> None
     - ``PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION=python``: MindSpore's generated protobuf code needs
       it, and sets it too late when TensorBoard's writer was imported first.
     - ``OMP_NUM_THREADS``: the cores of this host shared out over its ranks, when a launcher
-      started several.
+      started several; of a list (a number per nesting level) the first number, as MindSpore reads
+      no lists.
     - ``ONEDNN_MAX_CPU_ISA=AVX2`` for MindSpore 2.9 and later on hosts without NPU: their oneDNN
       otherwise takes a reference path for convolutions, a hundred times slower.
     - ``MS_CPU_COMM_OP_TIMEOUT``: a collective waits for ranks that still compile; the default of
@@ -31,14 +34,34 @@ def prepare_environment(environ: MutableMapping[str, str] | None = None) -> None
     environ = os.environ if environ is None else environ
     environ.setdefault("GLOG_v", "3")
     environ.setdefault("PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION", "python")
+    threads = environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
+    if threads.isdigit():
+        environ["OMP_NUM_THREADS"] = threads
+    elif not threads:
+        environ.pop("OMP_NUM_THREADS", None)
     if "MS_ROLE" in environ:
-        ranks = int(environ.get("MS_WORKER_NUM", "1"))
-        nodes = int(environ.get("SLURM_JOB_NUM_NODES", "1"))
+        # Our supervisor has set the threads already; other launchers tell no ranks of a host.
+        ranks = environ.get("MS_WORKER_NUM", "1")
         cores = len(os.sched_getaffinity(0))
-        environ.setdefault("OMP_NUM_THREADS", str(max(1, cores * nodes // ranks)))
+        share = max(1, cores // int(ranks)) if ranks.isdigit() and int(ranks) else 1
+        environ.setdefault("OMP_NUM_THREADS", str(share))
         environ.setdefault("MS_CPU_COMM_OP_TIMEOUT", "600")
     if not has_npu() and _mindspore_version() >= (2, 9):
         environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX2")
+
+
+def check_threads(environ: Mapping[str, str] | None = None) -> None:
+    """Check the user's number of threads, which libraries would read as they like.
+
+    Raises:
+        UserError: it is no number.
+    """
+    environ = os.environ if environ is None else environ
+    threads = environ.get("OMP_NUM_THREADS", "1")
+    if not threads.isdigit() or int(threads) == 0:
+        raise UserError(
+            f"OMP_NUM_THREADS={threads!r} is no number of threads: set 1 or more, or unset it"
+        )
 
 
 def _mindspore_version() -> tuple[int, int]:

@@ -13,6 +13,7 @@ import typer
 from hpc.cluster.job import enter_job, record_exit_code, serve_as_scheduler
 from hpc.cluster.process_info import is_scheduler, is_worker
 from hpc.cluster.stop import STOPPED_EXIT_CODE
+from hpc.environment import check_threads
 from hpc.errors import UserError, one_line
 from prediff.commands import run
 from prediff.commands.cache import cache_app
@@ -112,6 +113,7 @@ def _leave_at_once(code: int) -> NoReturn:
 
 def _run() -> int:
     try:
+        check_threads()
         app()
     except SystemExit as done:
         return done.code if isinstance(done.code, int) else BAD_INPUT

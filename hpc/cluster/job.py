@@ -34,6 +34,11 @@ def exit_file(folder: Path, rank: int) -> Path:
     return folder / f"rank_{rank}.exit"
 
 
+def secret_file(folder: Path) -> Path:
+    """Return where the supervisor leaves the job's secret, readable to its owner alone."""
+    return folder / "secret"
+
+
 def scheduler_file(folder: Path) -> Path:
     """Return where msrun's scheduler leaves its identity."""
     return folder / "scheduler.process"
@@ -77,6 +82,20 @@ def log_folder() -> Path | None:
     """Return where this rank's supervisor looks for its log and signs; None without one."""
     folder = os.environ.get(LOG)
     return None if folder is None else Path(folder)
+
+
+def job_secret() -> bytes:
+    """Return what only processes of this job know, which proves that a message is from them.
+
+    Empty in ranks that another launcher started: then whoever reaches their ports can send.
+    """
+    folder = log_folder()
+    if folder is None:
+        return b""
+    try:
+        return secret_file(folder).read_bytes()
+    except FileNotFoundError:
+        return b""
 
 
 def barrier_of_job(*, rank: int, size: int) -> FileBarrier | None:

@@ -4,6 +4,7 @@ log/start_0042/
   rank_N.log        all that rank N printed
   rank_N.exit       the code with which it ended
   rank_N.heartbeat  its step, and when it promises the next
+  secret            proves that a message between ranks is from this job; its owner reads it
   node_K.sign       node K's supervisor lives; where its ranks are
   ending            a rank has ended: the others should, soon
   end.json          why the job ends, by the first who saw it
@@ -21,7 +22,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from hpc.cluster.heartbeat import Position
-from hpc.cluster.job import exit_file, scheduler_file
+from hpc.cluster.job import exit_file, scheduler_file, secret_file
 from hpc.cluster.rank_log import remove_links
 from hpc.cluster.stop import STOPPED_EXIT_CODE
 from hpc.cluster.terminal import say
@@ -30,6 +31,7 @@ from hpc.durable_files import write_at_once
 BAD_INPUT = 2
 KEPT_STARTS = 10
 PREFIX = "start_"
+SECRET_BYTES = 32
 
 
 @dataclass(frozen=True)
@@ -70,9 +72,12 @@ class Marks:
         for old in found[: -KEPT_STARTS + 1]:
             shutil.rmtree(log_dir / f"{PREFIX}{old:04d}", ignore_errors=True)
         remove_links(log_dir)
+        secret = os.open(secret_file(folder), os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        os.write(secret, secrets.token_bytes(SECRET_BYTES))
+        os.close(secret)
         return cls(folder)
 
-    def secret_name(self) -> str:
+    def new_name(self) -> str:
         """Return a mark for this start's processes."""
         return secrets.token_hex(16)
 

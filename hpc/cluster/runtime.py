@@ -2,7 +2,6 @@
 
 import logging
 import os
-import pickle
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ import mindspore as ms
 from mindspore import communication
 
 from hpc.cluster.file_barrier import FileBarrier
+from hpc.cluster.gather import gather_in_group
 from hpc.cluster.job import barrier_of_job
 from hpc.cluster.mesh import Mesh
 from hpc.cluster.process_info import ProcessInfo, discover, is_scheduler
@@ -24,7 +24,8 @@ from hpc.errors import UserError
 class Runtime:
     """A started process: its device, its place, and what ranks tell each other on the host.
 
-    Collectives are no-ops for one process. Objects must be picklable and small.
+    Collectives are no-ops for one process. Ranks tell each other plain values: numbers, texts,
+    arrays.
     """
 
     place: ProcessInfo
@@ -70,16 +71,12 @@ class Runtime:
             ms.mint.distributed.barrier(group=self.world_group)
 
     def all_gather_object(self, value: Any) -> list[Any]:
-        """Return every rank's value, in rank order."""
+        """Return every rank's plain value, in rank order; see `hpc.cluster.messages.encode`."""
         if self.world_group is None:
             return [value]
         if self.file_barrier is not None:
             self.file_barrier.wait()
-        # As bytes: MindSpore refuses objects that are not built of Python's own types. The ranks of
-        # a job trust each other.
-        values: list[Any] = [None] * self.place.size
-        ms.mint.distributed.all_gather_object(values, pickle.dumps(value), group=self.world_group)
-        return [pickle.loads(each) for each in values]
+        return gather_in_group(value, group=self.world_group, size=self.place.size)
 
     def broadcast_object(self, value: Any, *, source: int = 0) -> Any:
         """Return the source rank's value."""

@@ -142,7 +142,7 @@ def run_on_nodes(
         "-c",
         SUPERVISOR,
         "supervisor",
-        f"--name={marks.secret_name()}",
+        f"--name={marks.new_name()}",
         f"--workers={workers}",
         f"--address={where.head_address}",
         f"--port={where.free_port()}",

@@ -26,13 +26,14 @@ import psutil
 
 from hpc import fence
 from hpc.cluster.affinity import USER_THREADS, threads_per_rank
+from hpc.cluster.failure_codes import first_cause
 from hpc.cluster.heartbeat import HangDetector, stuck_rank
 from hpc.cluster.job import JOB, LOG, NODE, SUPERVISOR, WORKERS, safe_python_path
 from hpc.cluster.lifeline import die_with_parent, end_with_parent
 from hpc.cluster.marks import BAD_INPUT, End, Marks
 from hpc.cluster.rank_log import rank_log, read_process
 from hpc.cluster.stop import STOPPED_EXIT_CODE, StopSignals
-from hpc.cluster.terminal import LogFollower, say, show_tail
+from hpc.cluster.terminal import LogFollower, end_of, say, show_tail
 from hpc.errors import UserError
 from hpc.process_identity import process_tag, tag_is_alive
 
@@ -284,9 +285,17 @@ class _Supervisor:
     ) -> None:
         """Leave word of why the job ends, unless somebody did before, and show the log of it."""
         who = "" if rank is None else f"rank {rank} on {self.host} "
+        if code == 1:
+            message += self._codes_of_the_device()
         first = self.marks.make_end(End(message=who + message, code=code, rank=rank))
         if first and shown is not None and rank != 0:  # that of rank 0 was shown already
             show_tail(shown)
+
+    def _codes_of_the_device(self) -> str:
+        """Return what codes of HCCL or Ascend in the logs of this node's ranks mean."""
+        logs = {rank: end_of(rank_log(self.job.folder, rank)) for rank in self.own}
+        cause = first_cause(logs)
+        return "" if cause is None else f"; rank {cause[0]} says {cause[1]}"
 
 
 def launch(
@@ -322,7 +331,7 @@ def launch(
     stop_file.unlink(missing_ok=True)
     marks = Marks.begin(log_dir, start=start)
     job = Job(
-        name=marks.secret_name(),
+        name=marks.new_name(),
         arguments=tuple(arguments),
         workers=workers,
         port=port,

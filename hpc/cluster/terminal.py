@@ -6,6 +6,7 @@ from pathlib import Path
 
 OUT, ERROR = 1, 2
 TAIL_LINES = 20
+TAIL_BYTES = 1 << 18
 
 
 def show(text: bytes, *, where: int = OUT) -> None:
@@ -32,11 +33,20 @@ def say(line: str) -> None:
     show(f"\n{line}\n".encode(), where=ERROR)
 
 
-def show_tail(log: Path) -> None:
-    """Show the end of a log on standard error."""
+def end_of(log: Path) -> str:
+    """Return the end of a log, at most `TAIL_BYTES`; empty if there is none."""
     try:
-        lines = log.read_text(errors="replace").splitlines()[-TAIL_LINES:]
+        with log.open("rb") as file:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - TAIL_BYTES))
+            return file.read().decode(errors="replace")
     except FileNotFoundError:
+        return ""
+
+
+def show_tail(log: Path) -> None:
+    """Show the last lines of a log on standard error."""
+    lines = end_of(log).splitlines()[-TAIL_LINES:]
+    if not lines:
         return
     say(f"the end of {log}:")
     show("".join(f"  {line}\n" for line in lines).encode(), where=ERROR)

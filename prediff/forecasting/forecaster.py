@@ -122,7 +122,8 @@ class Forecaster:
             UserError: frames that the run cannot take: their number, size, cadence, coding or
                 times.
         """
-        frames, time = self._runtime.broadcast_object((frames, _utc(at)))
+        sent, time = self._runtime.broadcast_object((_as_plain(frames), _utc(at)))
+        frames = _from_plain(sent)
         if isinstance(frames, xr.DataArray):
             context = to_vil_code(frames, place=place)
             context = choose_context(context, count=self.context_frames, at=time, place=place)
@@ -192,6 +193,25 @@ def _utc(at: datetime | np.datetime64 | None) -> np.datetime64 | None:
     if isinstance(at, datetime) and at.tzinfo is not None:
         at = at.astimezone(UTC).replace(tzinfo=None)
     return None if at is None else np.datetime64(at, "ns")
+
+
+def _as_plain(frames: xr.DataArray | np.ndarray) -> dict[str, Any] | np.ndarray:
+    """Return frames as values that ranks can send each other."""
+    if not isinstance(frames, xr.DataArray):
+        return np.asarray(frames)
+    return {
+        **frames.to_dict(data="array"),
+        "grid_mapping": frames.encoding.get("grid_mapping"),
+    }
+
+
+def _from_plain(frames: dict[str, Any] | np.ndarray) -> xr.DataArray | np.ndarray:
+    if isinstance(frames, np.ndarray):
+        return frames
+    array = xr.DataArray.from_dict(frames)
+    if frames["grid_mapping"] is not None:
+        array.encoding["grid_mapping"] = frames["grid_mapping"]
+    return array
 
 
 def _noise_key(init_time: np.datetime64 | None) -> int:

@@ -112,9 +112,10 @@ def forecast(
     with open_split(folder, config, "test") as windows:
         cases = chosen_cases(config, windows)
         attributes = provenance(folder, config)
-        missing = runtime.broadcast_object(
-            [case for case in cases if not is_forecast_of(case.path(folder), case.case, attributes)]
+        are_there = runtime.broadcast_object(
+            [is_forecast_of(case.path(folder), case.case, attributes) for case in cases]
         )
+        missing = [case for case, is_there in zip(cases, are_there, strict=True) if not is_there]
         if not missing:
             return
         mine = missing[runtime.place.rank :: runtime.place.size]

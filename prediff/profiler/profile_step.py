@@ -74,7 +74,8 @@ def profile_task(
             rounds=rounds,
             folder=folder / "traces" / f"rank_{runtime.place.rank}",
         )
-    ranks = runtime.all_gather_object(mine)
+    everyone = runtime.all_gather_object(mine.model_dump())
+    ranks = [RankProfile.model_validate(each) for each in everyone]
     if not runtime.is_first:
         return None
     parts = micro_batches(settings, data_ranks=mesh.data)

@@ -1,18 +1,23 @@
 """Shared libraries of native operators, built with g++ on first use.
 
 A library is kept in a cache folder under a name that contains a hash of everything that decides its
-content: sources, headers, flags, compiler and instruction set. Several processes may build at once:
-each builds aside and renames, so a library is there whole or not at all.
+content: sources, headers, flags, compiler and instruction set. The processes of a host build one
+after the other under a lock that dies with its holder, so the second one finds the library; where a
+file system has no locks each builds. A library is there whole or not at all, and what others could
+have put there is not loaded.
 """
 
+import fcntl
 import hashlib
 import os
 import shutil
 import subprocess
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
 from hpc.durable_files import replace_file
+from hpc.private_paths import make_private_folder, why_not_ours
 
 CPU_SOURCES = Path(__file__).parent / "cpu"
 
@@ -82,9 +87,10 @@ def build_library(
         compiler: the C++ compiler's command.
 
     Raises:
-        LibraryUnavailable: no compiler, an unwritable cache folder, or a failed compilation.
+        LibraryUnavailable: no compiler, a cache folder that cannot be written or that others can
+            write, or a failed compilation.
     """
-    folder = folder or cache_folder()
+    folder = (folder or cache_folder()).resolve()
     if shutil.which(compiler) is None:
         raise LibraryUnavailable(f"there is no C++ compiler `{compiler}` on the PATH")
     headers = sorted(
@@ -92,20 +98,54 @@ def build_library(
     )
     library = folder / f"{name}-{_key(sources, headers, flags, compiler)}.so"
     if library.exists():
-        return library
+        return _ours(library)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with replace_file(library) as aside:
+        make_private_folder(folder)
+        lock = os.open(folder / f".{name}.lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+    except OSError as error:
+        raise LibraryUnavailable(f"the cache folder {folder} cannot be written: {error}") from error
+    try:
+        with suppress(OSError):  # no locks on this file system
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        if not library.exists():
             command = [compiler, *flags, *(f"-I{directory}" for directory in include)]
+            _build([*command, *map(str, sources)], library, name=name)
+    finally:
+        os.close(lock)
+    return _ours(library)
+
+
+def _build(command: list[str], library: Path, *, name: str) -> None:
+    folder = library.parent
+    try:
+        with replace_file(library) as aside:
+            # Its own temporary files lie there as well: TMPDIR may be full, or not there.
             result = subprocess.run(
-                [*command, *map(str, sources), "-o", str(aside)], capture_output=True, text=True
+                [*command, "-o", str(aside)],
+                capture_output=True,
+                text=True,
+                env={**os.environ, "TMPDIR": str(folder)},
             )
             if result.returncode != 0:
                 first = next((line for line in result.stderr.splitlines() if "error" in line), "")
-                raise LibraryUnavailable(f"{compiler} could not build {name}: {first}")
+                raise LibraryUnavailable(f"{command[0]} could not build {name}: {first}")
             aside.chmod(0o755)
     except OSError as error:
         raise LibraryUnavailable(f"the cache folder {folder} cannot be written: {error}") from error
+
+
+def _ours(library: Path) -> Path:
+    """Return a library that nobody else can have put there.
+
+    Raises:
+        LibraryUnavailable: somebody can.
+    """
+    doubt = why_not_ours(library.parent) or why_not_ours(library)
+    if doubt:
+        raise LibraryUnavailable(
+            f"{doubt}: nothing is loaded from there; remove {library.parent}, or name another "
+            "folder as XDG_CACHE_HOME"
+        )
     return library
 
 

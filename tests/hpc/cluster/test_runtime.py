@@ -3,7 +3,7 @@ import pytest
 from hpc import environment
 from hpc.cluster.mesh import Mesh
 from hpc.cluster.runtime import start_runtime
-from hpc.environment import prepare_environment
+from hpc.environment import check_threads, prepare_environment
 from hpc.errors import UserError
 
 
@@ -45,7 +45,8 @@ def test_an_npu_is_found_by_its_device_file(monkeypatch, tmp_path):
 
 def test_ranks_share_the_cores_of_their_host(monkeypatch):
     monkeypatch.setattr(environment.os, "sched_getaffinity", lambda pid: set(range(24)))
-    environ = {"MS_ROLE": "MS_WORKER", "MS_WORKER_NUM": "16", "SLURM_JOB_NUM_NODES": "2"}
+    # The allocation's nodes are not this job's: a start on one of them by hand has them as well.
+    environ = {"MS_ROLE": "MS_WORKER", "MS_WORKER_NUM": "8", "SLURM_JOB_NUM_NODES": "2"}
     prepare_environment(environ)
     assert environ["OMP_NUM_THREADS"] == "3"
     assert environ["MS_CPU_COMM_OP_TIMEOUT"] == "600"
@@ -58,6 +59,27 @@ def test_what_the_user_set_stays():
     environ = {"MS_ROLE": "MS_WORKER", "MS_WORKER_NUM": "2", "OMP_NUM_THREADS": "7"}
     prepare_environment(environ)
     assert environ["OMP_NUM_THREADS"] == "7"
+
+
+def test_of_a_list_of_threads_the_outer_level_counts():
+    environ = {"OMP_NUM_THREADS": "2,1"}
+    prepare_environment(environ)
+    assert environ["OMP_NUM_THREADS"] == "2"
+    check_threads(environ)
+    environ = {"OMP_NUM_THREADS": ""}
+    prepare_environment(environ)
+    check_threads(environ)
+
+
+@pytest.mark.parametrize("threads", ["many", "0", "-1"])
+def test_threads_that_are_no_number_are_refused(threads):
+    environ = {"OMP_NUM_THREADS": threads}
+    prepare_environment(environ)
+    with pytest.raises(UserError, match="is no number of threads"):
+        check_threads(environ)
+    environ = {"OMP_NUM_THREADS": ""}
+    prepare_environment(environ)
+    check_threads(environ)
 
 
 @pytest.mark.parametrize(
