@@ -2,8 +2,8 @@
 # Lint, types, import rules and tests. Arguments go to pytest: launch/test.sh -k cuboid
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-# pysteps is compiled when it is installed, so only the tests of the baselines ask for it.
-export PREDIFF_EXTRAS="${PREDIFF_EXTRAS:-dev,mpi,baselines}"
+# pysteps is compiled when it is installed, so only tests of baselines and scores ask for it.
+export PREDIFF_EXTRAS="${PREDIFF_EXTRAS:-dev,mpi,oracles}"
 source launch/env.sh
 ruff check .
 ruff format --check .
