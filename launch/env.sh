@@ -22,17 +22,58 @@ _prediff_python() {
   return 1
 }
 
+# What an environment was made from; without temporary files, for TMPDIR may be full or not there.
+_prediff_stamp() {
+  cat "$_prediff_root/pyproject.toml" "$_prediff_root/constraints.txt"
+  echo "$_prediff_root ${PREDIFF_EXTRAS:-dev,mpi}"
+}
+
+_prediff_is_current() {
+  _prediff_stamp | cmp -s - "$_prediff_venv/installed.stamp"
+}
+
+# Code is run from there: nobody may be able to write it but its owner, who is root, this user or
+# the owner of the checkout (a site's one installation).
+_prediff_refuse_others() {
+  local path owner
+  owner="$(stat -c %u "$_prediff_root/pyproject.toml")"
+  if [ -L "$_prediff_venv.lock" ]; then
+    echo "prediff: $_prediff_venv.lock is a link: remove it, or choose another PREDIFF_VENV" >&2
+    return 2
+  fi
+  for path in "$_prediff_venv" "$_prediff_venv/bin" "$_prediff_venv/bin/activate"; do
+    [ -e "$path" ] || continue
+    if [ -n "$(find -L "$path" -maxdepth 0 \( -perm -o=w -o ! -uid 0 ! -uid "$EUID" ! -uid "$owner" \))" ]; then
+      echo "prediff: $path belongs to somebody else, or everybody may write it: code from there is" \
+        "not run; choose another PREDIFF_VENV" >&2
+      return 2
+    fi
+  done
+}
+
+# A moved or copied environment names its old place in every script.
+_prediff_has_moved() {
+  local activate="$_prediff_venv/bin/activate"
+  # shellcheck disable=SC1090
+  [ -f "$activate" ] && ! (source "$activate" && [ "$VIRTUAL_ENV" -ef "$_prediff_venv" ])
+}
+
 _prediff_install() {
-  local python stamp="$1" log="$_prediff_venv/install.log" source=()
+  local python log="$_prediff_venv/install.log" source=() clear=()
   if [ -n "${PREDIFF_WHEELHOUSE:-}" ]; then
     source=(--no-index --find-links "$(realpath "$PREDIFF_WHEELHOUSE")")
+  fi
+  if _prediff_has_moved; then
+    echo "prediff: $_prediff_venv was made for another place and is made anew" >&2
+    rm -f "$_prediff_venv/bin/python"
+    clear=(--clear)
   fi
   python="$(_prediff_python)" || {
     echo "prediff: Python 3.11 with venv is needed and was not found on PATH" >&2
     return 2
   }
   echo "prediff: installing into $_prediff_venv (once, about two minutes; log: $log)" >&2
-  [ -x "$_prediff_venv/bin/python" ] || "$python" -m venv "$_prediff_venv" || return 2
+  [ -x "$_prediff_venv/bin/python" ] || "$python" -m venv "${clear[@]}" "$_prediff_venv" || return 2
   if ! "$_prediff_venv/bin/python" -m pip install "${source[@]}" --editable \
     "$_prediff_root[${PREDIFF_EXTRAS:-dev,mpi}]" --constraint "$_prediff_root/constraints.txt" \
     >"$log" 2>&1; then
@@ -40,23 +81,21 @@ _prediff_install() {
     echo "prediff: the installation failed; the whole log is $log" >&2
     return 2
   fi
-  cp "$stamp" "$_prediff_venv/installed.stamp"
+  _prediff_stamp >"$_prediff_venv/installed.stamp"
 }
 
 _prediff_setup() {
-  local stamp status=0 began=$SECONDS
-  stamp="$(mktemp)"
-  { cat "$_prediff_root/pyproject.toml" "$_prediff_root/constraints.txt"
-    echo "$_prediff_root ${PREDIFF_EXTRAS:-dev,mpi}"; } >"$stamp"
-  if ! cmp -s "$stamp" "$_prediff_venv/installed.stamp"; then
-    mkdir -p "$_prediff_venv"
+  local status=0 began=$SECONDS stamp="$_prediff_venv/installed.stamp"
+  _prediff_refuse_others || return 2
+  if ! _prediff_is_current; then
     (
-      flock 9
-      cmp -s "$stamp" "$_prediff_venv/installed.stamp" || _prediff_install "$stamp"
-    ) 9>"$_prediff_venv.lock" || status=2
+      umask 022 # others read a site's installation, and only its owner writes it
+      mkdir -p "$_prediff_venv" && flock 9 && { _prediff_is_current || _prediff_install; }
+    ) 9>>"$_prediff_venv.lock" || status=2
     PREDIFF_INSTALL_SECONDS=$((SECONDS - began)) # launchers export it to the goodput ledger
+  elif [ -O "$stamp" ]; then
+    chmod a+r "$stamp" 2>/dev/null || true
   fi
-  rm -f "$stamp"
   return "$status"
 }
 
