@@ -2,7 +2,7 @@
 
     python profiling/pipeline_bubbles.py docs/benchmarks
 
-writes ``pipeline.svg``, a Gantt picture, and prints the table of ``pipeline.md``. Chunks take
+writes ``pipeline.png``, a Gantt picture, and prints the table of ``pipeline.md``. Chunks take
 their operations over an assumed rate; messages their bytes over an assumed link.
 """
 
@@ -174,7 +174,7 @@ def main() -> None:
     )
     below.set_xlabel("ms (colour: chunk; light: forward, full: backward)")
     figure.tight_layout()
-    figure.savefig(folder / "pipeline.svg", metadata={"Date": None})
+    figure.savefig(folder / "pipeline.png")
 
 
 if __name__ == "__main__":

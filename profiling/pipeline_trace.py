@@ -3,7 +3,7 @@
     msrun --worker_num=2 --local_worker_num=2 --master_port=21950 --join=True --log_dir=/tmp/log \
         python profiling/pipeline_trace.py docs/benchmarks/pipeline_trace_1x2 --width 128
 
-Rank 0 writes OUT.json (every action of the fastest step, with its start and end) and OUT.svg
+Rank 0 writes OUT.json (every action of the fastest step, with its start and end) and OUT.png
 (measured above, simulated below), and prints the measured and the simulated time of that step, the
 bubble, what a message costs its sender, the host's work between compiled passes, and what
 `prediff plan` says. The simulator gets the mean
@@ -231,7 +231,7 @@ def report(
     draw_timeline(below, found.timeline, chunks=schedule.chunks, title="simulated")
     below.set_xlabel("ms (colour: chunk; light: forward, full: backward)")
     figure.tight_layout()
-    figure.savefig(out.with_suffix(".svg"), metadata={"Date": None})
+    figure.savefig(out.with_suffix(".png"))
 
 
 if __name__ == "__main__":

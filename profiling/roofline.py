@@ -1,6 +1,6 @@
 """The roofline of a configuration's networks, module by module, for this host and for the NPUs.
 
-    python profiling/roofline.py [--config FILE] [--stage diffusion] [--out reports/roofline.svg]
+    python profiling/roofline.py [--config FILE] [--stage diffusion] [--out reports/roofline.png]
 
 This host's peaks, matrix product and memory, are measured in this run; the NPUs' are published.
 Operations and bytes are counted in one eager forward pass. For every device the table gives the
@@ -64,7 +64,7 @@ def main() -> int:
     parser.add_argument("--config", type=Path)
     parser.add_argument("--stage", choices=TRAININGS, default="diffusion")
     parser.add_argument("--samples", type=int, default=1)
-    parser.add_argument("--out", type=Path, default=Path("reports/roofline.svg"))
+    parser.add_argument("--out", type=Path, default=Path("reports/roofline.png"))
     options = parser.parse_args()
     ms.set_device("CPU")
     host = device_peaks()

@@ -65,6 +65,16 @@ def pytest_runtest_protocol(item, nextitem):
 
 
 @pytest.fixture
+def emulated_backend(monkeypatch):
+    """Attention has one more backend, "emulated": the Ascend C kernels run by the referee."""
+    from emulated_attention import EmulatedCuboidAttention
+
+    from hpc.ops.cuboid_attention import op
+
+    monkeypatch.setitem(op.MAKERS, "emulated", EmulatedCuboidAttention)
+
+
+@pytest.fixture
 def disk_watch(monkeypatch):
     """What a power cut would leave of the files that the test writes from here on."""
     return DiskWatch(monkeypatch)

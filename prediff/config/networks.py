@@ -40,7 +40,7 @@ class Earthformer(Section):
     recompute: bool = Field(
         False, description="keep only what enters a block, and run it again in the backward pass"
     )
-    attention_backend: Literal["auto", "native", "emulated", "ascend", "reference"] = Field(
+    attention_backend: Literal["auto", "native", "ascend", "reference"] = Field(
         "auto", description="auto: the device's fused operator, or plain operations without one"
     )
     precision: Literal["float32", "float16", "bfloat16"] = Field(

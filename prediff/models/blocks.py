@@ -134,7 +134,7 @@ class AttentionStack(nn.Cell):
         feed_forward_dropout: of both drops of the feed-forward layers.
         use_global_vectors: carry global vectors along, with feed-forward layers of their own.
         compute_dtype: dtype of the products.
-        backend: of the attention, one of `hpc.ops.cuboid_attention.op.BACKENDS`.
+        backend: of the attention, see `hpc.ops.cuboid_attention.op`.
 
     Source: MODEL.md section 2.4; Gao et al. 2022, figure 2.
     """

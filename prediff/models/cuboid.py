@@ -56,7 +56,7 @@ class CuboidSelfAttention(nn.Cell):
         grid: (T, H, W) of the data. Needed inside a larger graph; a layer that is called by itself
             finds it from its input.
         compute_dtype: dtype of the products; norm and softmax stay float32.
-        backend: of the attention, one of `hpc.ops.cuboid_attention.op.BACKENDS`.
+        backend: of the attention, see `hpc.ops.cuboid_attention.op`.
         seed: of the starting values; None leaves zeros for the owner of the layer to fill.
 
     Raises:

@@ -64,7 +64,7 @@ class EarthformerUNet(nn.Cell):
         recompute: keep only block boundaries for the backward pass.
         compute_dtype: float32, float16 or bfloat16, of products and convolutions; norms, softmax,
             the residual stream and the time vector stay float32.
-        backend: of the attention, one of `hpc.ops.cuboid_attention.op.BACKENDS`.
+        backend: of the attention, see `hpc.ops.cuboid_attention.op`.
         seed: of the starting weights (MODEL.md section 2.8).
 
     Raises:

@@ -33,9 +33,12 @@ def operator_installed() -> bool:
 class AscendCuboidAttention(nn.Cell):
     """``construct(qkv [B,T,H,W,3,h,D], table [R,h], dropout [B,N,h,L,L] or [1]) -> [B,T,H,W,C]``.
 
-    The operator that ``build_ascend.sh`` installs, with the same operands as the emulated one; the
+    The operator that ``build_ascend.sh`` installs, on the operands of `kernel_operands`; the
     geometry travels as attributes. qkv is float16, bfloat16 or float32.
     """
+
+    runs_kernels = True
+    """Those of ``op_kernel/``: their plan must fit, and they take bfloat16."""
 
     def __init__(self, geometry: CuboidGeometry, *, scale: float):
         super().__init__()

@@ -46,6 +46,8 @@ class NativeCuboidAttention(nn.Cell):
     with respect to qkv and table. Raises LibraryUnavailable where the library cannot be built.
     """
 
+    runs_kernels = False
+
     def __init__(self, geometry: CuboidGeometry, *, scale: float):
         super().__init__()
         self.tokens = Tensor(geometry.tokens)

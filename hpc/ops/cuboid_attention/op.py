@@ -13,19 +13,17 @@ from mindspore import Tensor, nn
 
 from hpc.errors import UserError
 from hpc.ops.cuboid_attention.ascend import AscendCuboidAttention, operator_installed
-from hpc.ops.cuboid_attention.emulated import EmulatedCuboidAttention, plan_error
 from hpc.ops.cuboid_attention.geometry import CuboidGeometry, relative_position_count
 from hpc.ops.cuboid_attention.native import NativeCuboidAttention
+from hpc.ops.cuboid_attention.plan import plan_error
 from hpc.ops.cuboid_attention.reference import ReferenceCuboidAttention
 from hpc.ops.native.library import LibraryUnavailable
 
-BACKENDS = ("auto", "native", "emulated", "ascend", "reference")
 LARGEST_VOLUME = 64
 WIDTH_MULTIPLE = 16
 
-MAKERS = {
+MAKERS: dict[str, type[nn.Cell]] = {
     "native": NativeCuboidAttention,
-    "emulated": EmulatedCuboidAttention,
     "ascend": AscendCuboidAttention,
 }
 
@@ -45,8 +43,8 @@ class CuboidAttention(nn.Cell):
         heads: h.
         width: D.
         scale: factor of q; D**-0.5 if not given.
-        backend: one of `BACKENDS`. "auto" takes the fused operator of the device, and the
-            reference where there is none; the reason is logged once.
+        backend: "auto", "reference" or one of `MAKERS`. "auto" takes the fused operator of the
+            device, and the reference where there is none; the reason is logged once.
 
     Attributes:
         backend: the backend in use.
@@ -68,7 +66,7 @@ class CuboidAttention(nn.Cell):
         scale = width**-0.5 if scale is None else scale
         self.reference = ReferenceCuboidAttention(geometry, scale=scale)
         self.fused, self.backend = _fused_or_none(geometry, heads, width, scale, backend)
-        self.takes_bfloat16 = self.backend in ("emulated", "ascend")
+        self.takes_bfloat16 = getattr(self.fused, "runs_kernels", False)
         rows = relative_position_count(geometry.built_size)
         self.no_table = Tensor(np.zeros((rows, heads), np.float32))
         self.no_dropout = Tensor(np.zeros(1, np.float32))
@@ -98,15 +96,16 @@ def unsupported_shape(geometry: CuboidGeometry, width: int) -> str | None:
 def _fused_or_none(
     geometry: CuboidGeometry, heads: int, width: int, scale: float, backend: str
 ) -> tuple[nn.Cell | None, str]:
-    if backend not in BACKENDS:
-        raise UserError(f"attention backend {backend!r} is unknown: choose {', '.join(BACKENDS)}")
+    known = ("auto", *MAKERS, "reference")
+    if backend not in known:
+        raise UserError(f"attention backend {backend!r} is unknown: choose {', '.join(known)}")
     if backend == "reference":
         return None, "reference"
     device = ms.get_context("device_target")
     chosen = {"CPU": "native", "Ascend": "ascend"}.get(device) if backend == "auto" else backend
     try:
         reason = unsupported_shape(geometry, width)
-        if reason is None and chosen in ("emulated", "ascend"):
+        if reason is None and chosen and MAKERS[chosen].runs_kernels:
             reason = plan_error(geometry, heads=heads, width=width)
         if reason and backend != "auto":
             raise UserError(f"attention backend {backend!r}: {reason}; choose 'reference'")
@@ -139,4 +138,4 @@ def _log_once(message: str) -> None:
     _log.warning(message)
 
 
-__all__ = ["BACKENDS", "CuboidAttention", "unsupported_shape"]
+__all__ = ["MAKERS", "CuboidAttention", "unsupported_shape"]

@@ -64,6 +64,7 @@ def expected():
     return output_and_gradients("reference")
 
 
+@pytest.mark.usefixtures("emulated_backend")
 @pytest.mark.parametrize("backend", ["native", "emulated"])
 def test_a_fused_attention_changes_neither_output_nor_gradients(backend, expected):
     output, gradients, in_use = output_and_gradients(backend)

@@ -27,7 +27,7 @@ def test_a_cpu_host_takes_the_native_operator():
 def test_a_shape_that_no_kernel_takes_is_the_reference_or_an_error(geometry, width):
     geometry = cuboid_geometry(**geometry)
     assert CuboidAttention(geometry, heads=2, width=width).backend == "reference"
-    for backend in ("native", "emulated", "ascend"):
+    for backend in ("native", "ascend"):
         with pytest.raises(UserError, match="choose 'reference'"):
             CuboidAttention(geometry, heads=2, width=width, backend=backend)
 
@@ -112,7 +112,8 @@ def test_types_that_an_operator_does_not_know_are_cast_or_left_to_the_reference(
     )
 
 
-def test_bfloat16_runs_in_the_emulated_operator_and_elsewhere_in_the_reference():
+@pytest.mark.usefixtures("emulated_backend")
+def test_bfloat16_runs_in_the_kernels_and_elsewhere_in_the_reference():
     ms.set_context(mode=ms.PYNATIVE_MODE)
     geometry = cuboid_geometry(**AXIAL)
     call = random_call(geometry, 1, 2, 16, np.float32, False)

@@ -7,17 +7,12 @@ import mindspore as ms
 import numpy as np
 import pytest
 from cases import GEOMETRIES, random_call
+from emulated_attention import emulator_library, emulator_settings, last_report
 from float64_attention import attention, attention_gradient
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mindspore import Tensor, nn, ops
 
-from hpc.ops.cuboid_attention.emulated import (
-    emulator_library,
-    emulator_settings,
-    last_report,
-    plan_error,
-)
 from hpc.ops.cuboid_attention.geometry import cuboid_geometry
 from hpc.ops.cuboid_attention.kernel_operands import (
     padded_mask,
@@ -25,6 +20,7 @@ from hpc.ops.cuboid_attention.kernel_operands import (
     padded_volume,
 )
 from hpc.ops.cuboid_attention.op import CuboidAttention
+from hpc.ops.cuboid_attention.plan import plan_error
 
 TOLERANCE = {np.float32: 1e-5, np.float16: 2e-3}
 VECTOR_KEY, CUBE_KEY = 1, 2
@@ -262,6 +258,7 @@ class Gradient(nn.Cell):
         return self.gradient(self.operator)(qkv, table, dout)
 
 
+@pytest.mark.usefixtures("emulated_backend")
 def test_the_framework_runs_the_emulated_operator_and_its_gradient_in_one_graph():
     ms.set_context(mode=ms.GRAPH_MODE)
     geometry = cuboid_geometry(**GEOMETRIES["shifted windows, padding ignored"])

@@ -8,7 +8,7 @@ import pytest
 from hpc.ops.native.library import build_library
 
 HERE = Path(__file__).parent
-EMULATOR = HERE.parents[3] / "hpc" / "ops" / "cuboid_attention" / "emulator"
+EMULATOR = HERE / "emulator"
 
 RULES = {
     "a correct kernel": "none",

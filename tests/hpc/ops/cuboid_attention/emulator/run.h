@@ -6,7 +6,7 @@
 #ifndef CUBOID_EMULATOR_RUN_H_
 #define CUBOID_EMULATOR_RUN_H_
 
-#include "../op_host/cuboid_attention_plan.h"
+#include "op_host/cuboid_attention_plan.h"
 #include "aot.h"
 #include "launch.h"
 

@@ -5,7 +5,7 @@
 #define JOIN_NAMES(a, b) a##b
 #define JOINED(a, b) JOIN_NAMES(a, b)
 #define cuboid_attention_grad JOINED(cuboid_attention_grad_, SUFFIX)
-#include "../op_kernel/cuboid_attention_grad.cpp"
+#include "op_kernel/cuboid_attention_grad.cpp"
 
 int JOINED(Gradient, SUFFIX)(const native::Arguments& a) {
   return emulator::Run(a, true, 7, [&](uint8_t* workspace, uint8_t* tiling) {

@@ -14,20 +14,17 @@ import mindspore as ms
 import numpy as np
 from mindspore import Tensor, nn, ops
 
-from hpc.ops.cuboid_attention.geometry import CuboidGeometry, relative_position_count
+from hpc.ops.cuboid_attention.geometry import CuboidGeometry
 from hpc.ops.cuboid_attention.kernel_operands import (
     TableGradient,
     padded_mask,
     padded_relative_positions,
     padded_volume,
 )
-from hpc.ops.native.library import CPU_SOURCES, build_library
+from hpc.ops.cuboid_attention.plan import CORES_910B2, FLAGS, KERNEL_FOLDERS
+from hpc.ops.native.library import build_library
 
-HERE = Path(__file__).parent
-EMULATOR = HERE / "emulator"
-KERNEL_FOLDERS = [EMULATOR, HERE / "op_kernel", HERE / "op_host", CPU_SOURCES]
-FLAGS = ("-std=c++17", "-O1", "-fPIC", "-shared")
-CORES_910B2 = 48
+EMULATOR = Path(__file__).parent / "emulator"
 
 
 @cache
@@ -38,53 +35,9 @@ def emulator_library() -> Path:
     return build_library(
         name="cuboid-attention-emulated",
         sources=[EMULATOR / f"{unit}.cpp" for unit in units],
-        include=KERNEL_FOLDERS,
+        include=[EMULATOR, *KERNEL_FOLDERS],
         flags=FLAGS,
     )
-
-
-@cache
-def _plan_library() -> ctypes.CDLL:
-    path = build_library(
-        name="cuboid-attention-plan",
-        sources=[EMULATOR / "plan_check.cpp"],
-        include=KERNEL_FOLDERS,
-        flags=FLAGS,
-    )
-    library = ctypes.CDLL(str(path))
-    library.CuboidAttentionPlanError.restype = ctypes.c_char_p
-    return library
-
-
-def plan_error(
-    geometry: CuboidGeometry,
-    *,
-    heads: int,
-    width: int,
-    element_bytes: int = 4,
-    dropout: bool = True,
-    cores: int = CORES_910B2,
-) -> str | None:
-    """Return why the kernels cannot take this geometry, or None where they can.
-
-    Raises LibraryUnavailable where the arithmetic of the plan cannot be built.
-    """
-    values = (
-        1,
-        *geometry.grid,
-        *geometry.cuboid_size,
-        *geometry.shift_size,
-        *(kind == "d" for kind in geometry.strategy),
-        heads,
-        width,
-        relative_position_count(geometry.built_size),
-        element_bytes,
-        geometry.mask is not None,
-        dropout,
-        cores,
-    )
-    error = _plan_library().CuboidAttentionPlanError((ctypes.c_int * len(values))(*values))
-    return error.decode() or None
 
 
 def last_report() -> dict:
@@ -113,6 +66,8 @@ class EmulatedCuboidAttention(nn.Cell):
     LibraryUnavailable where the library cannot be built. A kernel that breaks a rule of the
     hardware makes the framework raise; the rule is on the error stream.
     """
+
+    runs_kernels = True
 
     def __init__(self, geometry: CuboidGeometry, *, scale: float, cores: int = CORES_910B2):
         super().__init__()

@@ -5,7 +5,7 @@
 #define JOIN_NAMES(a, b) a##b
 #define JOINED(a, b) JOIN_NAMES(a, b)
 #define cuboid_attention JOINED(cuboid_attention_, SUFFIX)
-#include "../op_kernel/cuboid_attention.cpp"
+#include "op_kernel/cuboid_attention.cpp"
 
 int JOINED(Forward, SUFFIX)(const native::Arguments& a) {
   return emulator::Run(a, false, 6, [&](uint8_t* workspace, uint8_t* tiling) {
