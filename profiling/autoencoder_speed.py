@@ -1,11 +1,14 @@
 """The published VAE: encoding the 13 frames of a sequence and decoding the 6 of a forecast.
 
-    python profiling/autoencoder_speed.py [--config configs/sevirlr.yaml] [--rounds 3]
+    python -m profiling autoencoder-speed [--config configs/sevirlr.yaml] [--rounds 3]
 
 Prints seconds, memory at its peak, and the share of this process's matrix-product peak.
 """
 
-import argparse
+from pathlib import Path
+from typing import Annotated
+
+import typer
 
 import hpc  # noqa: F401  (prepares the environment before MindSpore is imported)
 
@@ -19,14 +22,14 @@ from prediff.models.autoencoder_cost import decoder_cost, encoder_cost
 from profiling.full_model import Clock
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--config", default="configs/sevirlr.yaml")
-    parser.add_argument("--rounds", type=int, default=3, help="calls after the first")
-    options = parser.parse_args()
+def main(
+    *,
+    config_file: Annotated[Path, typer.Option("--config")] = Path("configs/sevirlr.yaml"),
+    rounds: Annotated[int, typer.Option(help="calls after the first")] = 3,
+) -> None:
     ms.set_device("CPU")
     ms.set_context(mode=ms.GRAPH_MODE)
-    config = load_config(options.config)
+    config = load_config(config_file)
     peak = product_rate()
     print(f"matrix product: {peak / 1e9:.0f} GFLOP/s")
     clock = Clock(peak=peak)
@@ -44,7 +47,7 @@ def main() -> None:
         (f"decoding {len(latents)} frames", autoencoder.decoder, latents, decoder_cost(config)),
     ):
         operations = len(array) * cost.operations
-        for number in range(1 + options.rounds):
+        for number in range(1 + rounds):
             result = network(ms.Tensor(array))
             for tensor in result if isinstance(result, tuple) else (result,):
                 tensor.asnumpy()
@@ -52,7 +55,3 @@ def main() -> None:
                 clock.tell(what, operations=operations)
             else:
                 clock.tell(f"first {what}, with compilation")
-
-
-if __name__ == "__main__":
-    main()

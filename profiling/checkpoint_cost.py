@@ -1,13 +1,12 @@
 """How long saving a checkpoint of the full model stops training, and how long writing it takes.
 
-    python -m profiling.checkpoint_cost --parameters 137000000 --folder /tmp/checkpoint_cost
+    python -m profiling checkpoint-cost --parameters 137000000 --folder /tmp/checkpoint_cost
 
 The state is numpy arrays on the host: weights, their average and two moments, float32. What stops
 training is `TrainStep.export`'s copy of them; handing the copy to the writer and writing it happens
 in a thread. The copy off an NPU takes the place of the one here.
 """
 
-import argparse
 import shutil
 import statistics
 import threading
@@ -93,17 +92,13 @@ def _one_step() -> float:
     return time.perf_counter() - began
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--parameters", type=int, default=137_000_000)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--folder", type=Path, default=Path("/tmp/checkpoint_cost"))
-    arguments = parser.parse_args()
+def main(
+    *,
+    parameters: int = 137000000,
+    rounds: int = 3,
+    folder: Path = Path("/tmp/checkpoint_cost"),
+) -> None:
     try:
-        measure(arguments.folder, parameters=arguments.parameters, rounds=arguments.rounds)
+        measure(folder, parameters=parameters, rounds=rounds)
     finally:
-        shutil.rmtree(arguments.folder, ignore_errors=True)
-
-
-if __name__ == "__main__":
-    main()
+        shutil.rmtree(folder, ignore_errors=True)

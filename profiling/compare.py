@@ -1,19 +1,16 @@
 """Two reports side by side: what got slower, and by how much.
 
-    python profiling/compare.py reports/before reports/after
+    python -m profiling compare reports/before reports/after
 
 Times of two runs differ by what else the machine did; both hosts' peaks stand above the table.
 """
 
-import argparse
-import sys
 from collections import defaultdict
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
-from hpc.errors import UserError
 from prediff.profiler.record import PARTS, Report, read_report
 
 ROWS = 15
@@ -42,31 +39,22 @@ def _times(report: Report) -> dict[str, float]:
     return dict(found)
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("before", type=Path)
-    parser.add_argument("after", type=Path)
-    options = parser.parse_args()
-    try:
-        before, after = read_report(options.before), read_report(options.after)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    for report in (before, after):
+def main(
+    *,
+    before: Path,
+    after: Path,
+) -> None:
+    old_report, new_report = read_report(before), read_report(after)
+    for report in (old_report, new_report):
         print(
             f"{report.name}: {report.stage}, commit {report.machine.get('commit', 'unknown')}, "
             f"{report.step_seconds:.3f} s/step, MFU {100 * report.mfu:.1f} % of "
             f"{report.peaks.operations / 1e9:.4g} GFLOP/s"
         )
     table = Table("", "before, ms", "after, ms", "difference, ms", "times")
-    for name, old, new in changes(before, after)[:ROWS]:
+    for name, old, new in changes(old_report, new_report)[:ROWS]:
         times = f"{new / old:.2f}" if old else "new"
         table.add_row(
             name, f"{1e3 * old:.2f}", f"{1e3 * new:.2f}", f"{1e3 * (new - old):+.2f}", times
         )
     Console().print(table)
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,6 +1,6 @@
 """How fast this MindSpore's own CPU convolutions are: the measurement behind the version we pin.
 
-    python profiling/convolution_speed.py
+    python -m profiling convolution-speed
 
 Prints GFLOP/s of the framework's convolutions on two shapes of PreDiff, beside a matrix product
 in the same process.

@@ -1,22 +1,21 @@
 """How fast each link of the data path is, and which one a step would wait for.
 
-    python profiling/data_path.py --run NAME [--config FILE] [--seconds 2]
+    python -m profiling data-path --run NAME [--config FILE] [--seconds 2]
 
 The links of a finished run's diffusion stage: reading latents from the store, making a batch
 (reading, noise and keys), the loader's thread, and copying to the device. Each is measured alone,
 from the page cache.
 """
 
-import argparse
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import mindspore as ms
 import numpy as np
+import typer
 
 from hpc.data.loader import PrefetchLoader
 from hpc.data.order import SampleOrder
@@ -105,20 +104,16 @@ def run_links(folder: RunFolder, config_file: Path | None, *, seconds: float) ->
         return measure_links(make, read, seconds=seconds)
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--run", required=True, help="its latents are read")
-    parser.add_argument("--config", type=Path)
-    parser.add_argument("--seconds", type=float, default=2.0, help="a link")
-    options = parser.parse_args()
-    try:
-        folder = RunFolder(RUNS / options.run)
-        if not folder.config.exists():
-            raise UserError(f"no run {options.run} in {RUNS}/")
-        links = run_links(folder, options.config, seconds=options.seconds)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+def main(
+    *,
+    run: Annotated[str, typer.Option(help="its latents are read")],
+    config: Path | None = None,
+    seconds: Annotated[float, typer.Option(help="a link")] = 2.0,
+) -> None:
+    folder = RunFolder(RUNS / run)
+    if not folder.config.exists():
+        raise UserError(f"no run {run} in {RUNS}/")
+    links = run_links(folder, config, seconds=seconds)
     for link in links:
         rate = link.batches_per_second
         print(
@@ -126,8 +121,3 @@ def main() -> int:
         )
     limit = slowest(links)
     print(f"a step longer than {1e3 / limit.batches_per_second:.2f} ms never waits ({limit.name})")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

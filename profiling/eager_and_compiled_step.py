@@ -1,11 +1,13 @@
 """One training step of the tiny denoiser, compiled into one graph and run eagerly, in one process.
 
-    python profiling/eager_and_compiled_step.py [--batch 2] [--steps 10] [--eager-steps 3]
+    python -m profiling eager-and-compiled-step [--batch 2] [--steps 10] [--eager-steps 3]
 
 Prints the median seconds a step of both and their ratio.
 """
 
-import argparse
+from typing import Annotated
+
+import typer
 
 import hpc  # noqa: F401  (prepares the environment before MindSpore is imported)
 
@@ -32,21 +34,21 @@ def make_inputs(config: Config, batch: int) -> tuple[np.ndarray, ...]:
     return made_up_inputs(config)(numbers, numbers, 0)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--batch", type=int, default=2)
-    parser.add_argument("--steps", type=int, default=10, help="compiled steps that are timed")
-    parser.add_argument("--eager-steps", type=int, default=3, help="eager steps that are timed")
-    options = parser.parse_args()
+def main(
+    *,
+    batch: int = 2,
+    steps: Annotated[int, typer.Option(help="compiled steps that are timed")] = 10,
+    eager_steps: Annotated[int, typer.Option(help="eager steps that are timed")] = 3,
+) -> None:
     ms.set_device("CPU")
     config = load_config(
-        None, [f"train_diffusion.{key}={options.batch}" for key in ("global_batch", "micro_batch")]
+        None, [f"train_diffusion.{key}={batch}" for key in ("global_batch", "micro_batch")]
     )
-    inputs = make_inputs(config, options.batch)
+    inputs = make_inputs(config, batch)
     medians = {}
     for name, mode, repeats in (
-        ("compiled", ms.GRAPH_MODE, options.steps),
-        ("eager", ms.PYNATIVE_MODE, options.eager_steps),
+        ("compiled", ms.GRAPH_MODE, steps),
+        ("eager", ms.PYNATIVE_MODE, eager_steps),
     ):
         ms.set_context(mode=mode)
         step, _ = make_step(config)
@@ -58,7 +60,3 @@ def main() -> None:
         medians[name] = median_seconds(run, runs=repeats, warm_up=0)
         print(f"{name}: first step {first:.2f} s, then {medians[name]:.3f} s a step", flush=True)
     print(f"eager / compiled: {medians['eager'] / medians['compiled']:.1f}")
-
-
-if __name__ == "__main__":
-    main()

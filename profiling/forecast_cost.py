@@ -1,7 +1,7 @@
 """Seconds and memory of an ensemble forecast, part by part, with networks of any size.
 
-    python profiling/forecast_cost.py --config configs/sevirlr.yaml --members 1 --calls 4
-    python profiling/forecast_cost.py --members 8
+    python -m profiling forecast-cost --config configs/sevirlr.yaml --members 1 --calls 4
+    python -m profiling forecast-cost --members 8
 
 The weights are starting weights, which take as long as trained ones. Every solver's chain is
 shortened to --calls steps (0: none is), the solvers take turns, and the time of a whole chain is
@@ -10,14 +10,14 @@ decoding. Where other work shares the machine, read the seconds of the processor
 needs about 3 GB.
 """
 
-import argparse
 import resource
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import median
-from typing import Any
+from typing import Annotated, Any
+
+import typer
 
 import hpc  # noqa: F401  (prepares the environment before MindSpore is imported)
 
@@ -25,7 +25,6 @@ import mindspore as ms  # isort: skip
 import numpy as np
 
 from hpc.cluster.runtime import start_runtime
-from hpc.errors import UserError
 from prediff.config import Config, load_config
 from prediff.diffusion import Sampler, sample_ensemble, sampling_plan
 from prediff.models import build_autoencoder, build_denoiser
@@ -146,26 +145,21 @@ def measure(networks: Networks, chains: dict[str, int], *, calls: int) -> str:
     return "\n".join(lines)
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--config", help="YAML file, default: the tiny one")
-    parser.add_argument("--members", type=int, default=1, help="sampled in one batch")
-    parser.add_argument("--calls", type=int, default=0, help="steps of a shortened chain, 0: whole")
-    parser.add_argument(
-        "--chains", nargs="+", default=["dpmpp:20", "ddpm:1000"], metavar="SOLVER:STEPS"
-    )
-    options = parser.parse_args()
+CHAINS = ["dpmpp:20", "ddpm:1000"]
+
+
+def main(
+    *,
+    config: Annotated[str | None, typer.Option(help="YAML file, default: the tiny one")] = None,
+    members: Annotated[int, typer.Option(help="sampled in one batch")] = 1,
+    calls: Annotated[int, typer.Option(help="steps of a shortened chain, 0: whole")] = 0,
+    chains: Annotated[list[str], typer.Option("--chain", metavar="SOLVER:STEPS")] = [
+        "dpmpp:20",
+        "ddpm:1000",
+    ],
+) -> None:
     start_runtime()
-    try:
-        members = [f"forecast.{key}={options.members}" for key in ("ensemble_members", "batch")]
-        _, networks = timed("build", Networks, load_config(options.config, members))
-        chains = {solver: int(steps) for solver, steps in (c.split(":") for c in options.chains)}
-        print(measure(networks, chains, calls=options.calls))
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    size = [f"forecast.{key}={members}" for key in ("ensemble_members", "batch")]
+    _, networks = timed("build", Networks, load_config(config, size))
+    lengths = {solver: int(steps) for solver, steps in (chain.split(":") for chain in chains)}
+    print(measure(networks, lengths, calls=calls))

@@ -1,19 +1,20 @@
 """Score the starter model against what costs nothing, on real radar, and print the tables.
 
-    python profiling/forecast_skill.py --radar DIR --store scores.npz
-    python profiling/forecast_skill.py --radar DIR --store scores.npz --systems starter
+    python -m profiling forecast-skill --radar DIR --store scores.npz
+    python -m profiling forecast-skill --radar DIR --store scores.npz --system starter
 
 Every window of the `split` (valid: 2017) of both cadences is forecast by each system, 8 members.
 Scores of a window are kept in the store, so a second call makes only what is missing; --again makes
 the named systems again. Intervals: 95 %, bootstrap over groups (network and day).
 """
 
-import argparse
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
 
 import hpc  # noqa: F401  (prepares the environment before MindSpore is imported)
 
@@ -196,38 +197,33 @@ def table(title: str, windows: Sequence[Window], found: dict[str, np.ndarray]) -
     return "\n".join([*lines, ""])
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--radar", type=Path, required=True, help="folder of the radar trees")
-    parser.add_argument("--store", type=Path, required=True, help=".npz of the scores")
-    parser.add_argument("--systems", nargs="+", choices=sorted(systems()), default=list(systems()))
-    parser.add_argument("--split", choices=("valid", "train"), default="valid")
-    parser.add_argument("--again", action="store_true", help="make the named systems again")
-    given = parser.parse_args()
-    try:
-        stored = dict(np.load(given.store)) if given.store.exists() else {}
-        for minutes in TREES:
-            windows = windows_of(given.radar, minutes, given.split)
-            for name in given.systems:
-                key = f"{given.split} {minutes} {name}"
-                if key not in stored or given.again:
-                    stored[key] = make_scores(windows, systems()[name]())
-                    np.savez(given.store, **stored)
-            found = {
-                name: stored[f"{given.split} {minutes} {name}"]
-                for name in systems()
-                if f"{given.split} {minutes} {name}" in stored
-            }
-            print(table(f"{minutes} minutes", windows, found))
-            for network in sorted({window.network for window in windows}):
-                chosen = [i for i, window in enumerate(windows) if window.network == network]
-                part = {name: rows[chosen] for name, rows in found.items()}
-                print(table(f"{minutes} minutes, {network}", [windows[i] for i in chosen], part))
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+def main(
+    *,
+    radar: Annotated[Path, typer.Option(help="folder of the radar trees")],
+    store: Annotated[Path, typer.Option(help=".npz of the scores")],
+    chosen: Annotated[
+        list[str] | None, typer.Option("--system", help="may be repeated [default: all]")
+    ] = None,
+    split: Literal["valid", "train"] = "valid",
+    again: Annotated[bool, typer.Option("--again", help="make the named systems again")] = False,
+) -> None:
+    if unknown := set(chosen or ()) - set(systems()):
+        raise UserError(f"no system {unknown.pop()}: choose {', '.join(systems())}")
+    stored = dict(np.load(store)) if store.exists() else {}
+    for minutes in TREES:
+        windows = windows_of(radar, minutes, split)
+        for name in chosen or systems():
+            key = f"{split} {minutes} {name}"
+            if key not in stored or again:
+                stored[key] = make_scores(windows, systems()[name]())
+                np.savez(store, **stored)
+        found = {
+            name: stored[f"{split} {minutes} {name}"]
+            for name in systems()
+            if f"{split} {minutes} {name}" in stored
+        }
+        print(table(f"{minutes} minutes", windows, found))
+        for network in sorted({window.network for window in windows}):
+            members = [i for i, window in enumerate(windows) if window.network == network]
+            part = {name: rows[members] for name, rows in found.items()}
+            print(table(f"{minutes} minutes, {network}", [windows[i] for i in members], part))

@@ -1,6 +1,6 @@
 """The published denoiser at batch 1: build, load a state dict, training steps, forward passes.
 
-    python profiling/full_model.py [--config configs/sevirlr.yaml] [--steps 3] [--set KEY=VALUE]
+    python -m profiling full-model [--config configs/sevirlr.yaml] [--steps 3] [--set KEY=VALUE]
         [--graphs FOLDER]
 
 Prints seconds, memory now and at its peak, and of forward passes and steps the share of this
@@ -9,11 +9,13 @@ denoiser.attention_backend=reference` show what these cost; with --graphs a seco
 graphs that the first one compiled. Needs 8 GB, with plain operators 12 GB.
 """
 
-import argparse
 import resource
 import time
 from pathlib import Path
+from typing import Annotated
 from zlib import crc32
+
+import typer
 
 import hpc  # noqa: F401  (prepares the environment before MindSpore is imported)
 
@@ -65,16 +67,16 @@ def made_up(names: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     return {name: values(name, array.shape) for name, array in names.items()}
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--config", default="configs/sevirlr.yaml")
-    parser.add_argument("--steps", type=int, default=3, help="training steps after the first")
-    parser.add_argument("--set", action="append", default=[], dest="changes", metavar="KEY=VALUE")
-    parser.add_argument("--graphs", type=Path, help="keep compiled graphs here")
-    options = parser.parse_args()
+def main(
+    *,
+    config_file: Annotated[Path, typer.Option("--config")] = Path("configs/sevirlr.yaml"),
+    steps: Annotated[int, typer.Option(help="training steps after the first")] = 3,
+    changes: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE")] = None,
+    graphs: Annotated[Path | None, typer.Option(help="keep compiled graphs here")] = None,
+) -> None:
     ms.set_device("CPU")
     ms.set_context(mode=ms.GRAPH_MODE)
-    config = load_config(options.config, ["train_diffusion.global_batch=1", *options.changes])
+    config = load_config(config_file, ["train_diffusion.global_batch=1", *(changes or ())])
     peak = product_rate()
     print(f"matrix product: {peak / 1e9:.0f} GFLOP/s")
     operations = DenoiserCost(config).total().operations
@@ -85,14 +87,14 @@ def main() -> None:
     clock.tell(f"built, {count} parameters")
     load_reference(denoiser, made_up(to_reference(denoiser)))
     clock.tell("loaded a state dict under the reference's names")
-    clean, noise, steps, condition, key = make_inputs(config, 1)
-    inputs = (clean, noise, steps, condition, key)
-    if options.graphs is None:
+    inputs = make_inputs(config, 1)
+    _, noise, times, condition, _ = inputs
+    if graphs is None:
         step.compile(*inputs)
     else:
-        step.compile(*inputs, compiler=graph_cache(ALONE, folder=options.graphs).compile)
+        step.compile(*inputs, compiler=graph_cache(ALONE, folder=graphs).compile)
     clock.tell("compiled or loaded the training step")
-    for number in range(1 + options.steps):
+    for number in range(1 + steps):
         report = step(*inputs, learning_rate=1e-4).read()
         what = "training step" if number else "first training step"
         clock.tell(
@@ -100,10 +102,6 @@ def main() -> None:
             operations=TRAINING_PASSES * operations if number else None,
         )
     denoiser.set_train(False)
-    for what in ("first forward, with compilation", *["forward"] * options.steps):
-        denoiser(ms.Tensor(noise), ms.Tensor(steps), ms.Tensor(condition)).asnumpy()
+    for what in ("first forward, with compilation", *["forward"] * steps):
+        denoiser(ms.Tensor(noise), ms.Tensor(times), ms.Tensor(condition)).asnumpy()
         clock.tell(what, operations=operations if what == "forward" else None)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,7 +1,7 @@
 """Tell whether a commit made something slower.
 
-    python profiling/guard.py --against HEAD~1
-    python profiling/guard.py --store
+    python -m profiling guard --against HEAD~1
+    python -m profiling guard --store
 
 The ratios of `profiling/benchmarks/ratios.py` are measured for these sources and for another
 commit's, in turns. Without --against they are compared with the stored ones of
@@ -9,7 +9,6 @@ commit's, in turns. Without --against they are compared with the stored ones of
 turn by more than the tolerance; 2: bad input.
 """
 
-import argparse
 import io
 import json
 import os
@@ -20,7 +19,9 @@ import tarfile
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Annotated
 
+import typer
 from rich.console import Console
 from rich.table import Table
 
@@ -55,7 +56,7 @@ def measured(root: Path, *, only: str | None) -> dict[str, float]:
         UserError: they do not run.
     """
     with tempfile.NamedTemporaryFile(suffix=".json") as file:
-        command = [sys.executable, "-m", "profiling.benchmarks.ratios", "--json", file.name]
+        command = [sys.executable, "-m", "profiling", "ratios", "--json", file.name]
         command += ["--only", only] if only else []
         done = subprocess.run(
             command,
@@ -110,33 +111,28 @@ def _show(old: Sequence[Ratios], new: Sequence[Ratios], worse: Mapping[str, floa
     Console().print(table)
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--against", help="a commit; without it the stored ratios")
-    parser.add_argument("--turns", type=int, default=3, help="of each commit")
-    parser.add_argument("--tolerance", type=float, default=TOLERANCE)
-    parser.add_argument("--only", help="names of benchmarks, by commas")
-    parser.add_argument("--store", action="store_true", help="renew the stored ratios")
-    options = parser.parse_args()
-    try:
-        if options.against:
-            old, new = compare(options.against, turns=options.turns, only=options.only)
-        else:
-            new = [measured(ROOT, only=options.only) for _ in range(options.turns)]
-            if options.store:
-                record = {"machine": describe_machine(), "turns": new}
-                STORED.write_text(json.dumps(record, indent=1) + "\n")
-                print(f"stored in {STORED}")
-                return 0
-            old = json.loads(STORED.read_text())["turns"]
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    worse = slower(old, new, tolerance=options.tolerance)
+def main(
+    *,
+    against: Annotated[
+        str | None, typer.Option(help="a commit; without it the stored ratios")
+    ] = None,
+    turns: Annotated[int, typer.Option(help="of each commit")] = 3,
+    tolerance: float = TOLERANCE,
+    only: Annotated[str | None, typer.Option(help="names of benchmarks, by commas")] = None,
+    store: Annotated[bool, typer.Option("--store", help="renew the stored ratios")] = False,
+) -> None:
+    if against:
+        old, new = compare(against, turns=turns, only=only)
+    else:
+        new = [measured(ROOT, only=only) for _ in range(turns)]
+        if store:
+            record = {"machine": describe_machine(), "turns": new}
+            STORED.write_text(json.dumps(record, indent=1) + "\n")
+            print(f"stored in {STORED}")
+            return
+        old = json.loads(STORED.read_text())["turns"]
+    worse = slower(old, new, tolerance=tolerance)
     _show(old, new, worse)
     print(f"slower: {', '.join(worse)}" if worse else "nothing is slower")
-    return 1 if worse else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    if worse:
+        raise typer.Exit(1)

@@ -1,13 +1,12 @@
 """Random windows of full-size latents: our reader against memmap, zarr-python and tensorstore.
 
-    python -m profiling.latent_store_throughput [--events 512] [--folder DIR]
+    python -m profiling latent-store-throughput [--events 512] [--folder DIR]
 
 All read the same windows of `mean` [event, frame 13 of 25, 16, 16, 64] float16, a batch into one
 array, from the page cache. The ways take turns batch by batch, so that other load on the machine
 hits all of them; the table gives medians. tensorstore takes part where it is installed.
 """
 
-import argparse
 import os
 import platform
 import sys
@@ -15,8 +14,10 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
+import typer
 
 from prediff.latents.layout import StoreIdentity
 from prediff.latents.reader import LatentReader, open_store, page_aligned_empty
@@ -28,45 +29,43 @@ IDENTITY = StoreIdentity(dataset="benchmark", vae_sha256="0" * 64, catalog_sha25
 ReadBatch = Callable[[np.ndarray, np.ndarray, np.ndarray], None]
 
 
-def main() -> None:
-    options = _parse_arguments()
-    with tempfile.TemporaryDirectory(dir=options.folder) as folder:
+def main(
+    *,
+    events: Annotated[int, typer.Option(help="1.6 MB each")] = 512,
+    batch: Annotated[int, typer.Option(help="windows a batch")] = 64,
+    length: Annotated[int, typer.Option(help="frames a window")] = 13,
+    rounds: Annotated[int, typer.Option(help="batches a way")] = 200,
+    folder: Annotated[
+        Path | None, typer.Option(help="where to put the store [default: temporary]")
+    ] = None,
+) -> None:
+    with tempfile.TemporaryDirectory(dir=folder) as place:
         begin = time.perf_counter()
-        report = _build(Path(folder) / "latents.zarr", options.events)
+        report = _build(Path(place) / "latents.zarr", events)
         build_seconds = time.perf_counter() - begin
-        reader = open_store(Path(folder) / "latents.zarr", identity=IDENTITY, variant="identity")
-        first_seconds = _read_every_event_once(reader, options.batch)
+        reader = open_store(Path(place) / "latents.zarr", identity=IDENTITY, variant="identity")
+        first_seconds = _read_every_event_once(reader, batch)
         latents = reader.read_array(
-            "mean", events=range(options.events), starts=[0] * options.events, length=FRAMES
+            "mean", events=range(events), starts=[0] * events, length=FRAMES
         )
-        memmap = _make_memmap(Path(folder) / "memmap", latents)
+        memmap = _make_memmap(Path(place) / "memmap", latents)
         ways = {
-            "numpy memmap": _memmap_way(memmap, options.length),
-            "prediff.latents": _our_way(reader, options.length),
-            "zarr-python": _zarr_way(report, options.length),
+            "numpy memmap": _memmap_way(memmap, length),
+            "prediff.latents": _our_way(reader, length),
+            "zarr-python": _zarr_way(report, length),
         }
-        ways |= _tensorstore_way(report, options.length)
-        seconds = _take_turns(ways, options, latents)
+        ways |= _tensorstore_way(report, length)
+        seconds = _take_turns(ways, latents, batch=batch, length=length, rounds=rounds)
         reader.close()
-    stored = options.events * report.layout.bytes_per_event
+    stored = events * report.layout.bytes_per_event
     print(_describe_machine())
     print(
-        f"{options.events} events in {report.layout.num_shards} shards, built with fsync "
+        f"{events} events in {report.layout.num_shards} shards, built with fsync "
         f"at {stored / build_seconds / 1e6:.0f} MB/s; first read with checksums at "
         f"{latents.nbytes / first_seconds / 1e6:.0f} MB/s.\n"
-        f"Batches of {options.batch} windows of {options.length} frames, {options.rounds} a way.\n"
+        f"Batches of {batch} windows of {length} frames, {rounds} a way.\n"
     )
-    _print_table(seconds, options)
-
-
-def _parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--events", type=int, default=512, help="1.6 MB each (default 512)")
-    parser.add_argument("--batch", type=int, default=64, help="windows a batch (default 64)")
-    parser.add_argument("--length", type=int, default=13, help="frames a window (default 13)")
-    parser.add_argument("--rounds", type=int, default=200, help="batches a way (default 200)")
-    parser.add_argument("--folder", type=Path, help="where to put the store (default: temporary)")
-    return parser.parse_args()
+    _print_table(seconds, batch * length * int(np.prod(LATENT)) * 2)
 
 
 def _build(path: Path, events: int) -> BuildReport:
@@ -156,21 +155,21 @@ def _tensorstore_way(report: BuildReport, length: int) -> dict[str, ReadBatch]:
 
 
 def _take_turns(
-    ways: dict[str, ReadBatch], options: argparse.Namespace, latents: np.ndarray
+    ways: dict[str, ReadBatch], latents: np.ndarray, *, batch: int, length: int, rounds: int
 ) -> dict[str, list[float]]:
     rng = np.random.default_rng(1)
-    out = page_aligned_empty((options.batch, options.length, *LATENT), "float16")
+    out = page_aligned_empty((batch, length, *LATENT), "float16")
     seconds: dict[str, list[float]] = {name: [] for name in ways}
-    for turn in range(options.rounds):
+    for turn in range(rounds):
         for name, read in ways.items():
-            events = rng.integers(0, options.events, options.batch)
-            starts = rng.integers(0, FRAMES - options.length + 1, options.batch)
+            events = rng.integers(0, len(latents), batch)
+            starts = rng.integers(0, FRAMES - length + 1, batch)
             begin = time.perf_counter()
             read(events, starts, out)
             seconds[name].append(time.perf_counter() - begin)
             if turn == 0:
                 rows = zip(events, starts, strict=True)
-                right = [latents[event, start : start + options.length] for event, start in rows]
+                right = [latents[event, start : start + length] for event, start in rows]
                 np.testing.assert_array_equal(out, right, err_msg=name)
     return seconds
 
@@ -189,8 +188,7 @@ def _describe_machine() -> str:
     )
 
 
-def _print_table(seconds: dict[str, list[float]], options: argparse.Namespace) -> None:
-    batch_bytes = options.batch * options.length * int(np.prod(LATENT)) * 2
+def _print_table(seconds: dict[str, list[float]], batch_bytes: int) -> None:
     ours = np.array(seconds["prediff.latents"])
     print(
         "| way | MB/s, median | MB/s, best tenth | ours : it, median pair | ours : it, best tenth |"
@@ -204,7 +202,3 @@ def _print_table(seconds: dict[str, list[float]], options: argparse.Namespace) -
             f"| {name} | {median_rate:.0f} | {best_rate:.0f} "
             f"| {np.median(times / ours):.2f} | {best / our_best:.2f} |"
         )
-
-
-if __name__ == "__main__":
-    main()

@@ -1,12 +1,11 @@
 """Compare pipeline schedules on the published denoiser by simulation.
 
-    python profiling/pipeline_bubbles.py docs/benchmarks
+    python -m profiling pipeline-bubbles docs/benchmarks
 
 writes ``pipeline.png``, a Gantt picture, and prints the table of ``pipeline.md``. Chunks take
 their operations over an assumed rate; messages their bytes over an assumed link.
 """
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -154,10 +153,10 @@ def draw_timeline(axes: Axes, timeline: Sequence[Played], *, chunks: int, title:
     axes.invert_yaxis()
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("folder", type=Path)
-    folder = parser.parse_args().folder
+def main(
+    *,
+    folder: Path,
+) -> None:
     denoiser = Denoiser()
     print_table(denoiser)
     plain, folded = (make(4, 8, blocking=False) for make in (denoiser.plain, denoiser.folded))
@@ -175,7 +174,3 @@ def main() -> None:
     below.set_xlabel("ms (colour: chunk; light: forward, full: backward)")
     figure.tight_layout()
     figure.savefig(folder / "pipeline.png")
-
-
-if __name__ == "__main__":
-    main()

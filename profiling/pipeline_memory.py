@@ -1,7 +1,7 @@
 """Memory of a training step with and without shared optimizer state, measured and by formula.
 
     msrun --worker_num=2 --local_worker_num=2 --master_port=21960 --join=True --log_dir=/tmp/log \
-        python profiling/pipeline_memory.py --shard
+        python -m profiling pipeline-memory --shard
 
 Makes wide affine layers, which have next to no activations, and their training step, and prints
 for each rank by how much its resident memory grew: with the step made (weights, moments and
@@ -9,12 +9,13 @@ average, which the formula of `prediff plan` holds), and after three steps, with
 and all temporary arrays. One rank runs without msrun.
 """
 
-import argparse
 import ctypes
 import gc
+from typing import Annotated
 
 import numpy as np
 import psutil
+import typer
 
 from hpc.environment import prepare_environment
 
@@ -48,11 +49,11 @@ def _megabytes(ranks: list[int]) -> str:
     return ", ".join(f"{rank / MEGA:.0f}" for rank in ranks)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--shard", action="store_true", help="ZeRO-1")
-    parser.add_argument("--layers", type=int, default=16, help="of 1.05 million parameters each")
-    options = parser.parse_args()
+def main(
+    *,
+    shard: Annotated[bool, typer.Option("--shard", help="ZeRO-1")] = False,
+    layers: Annotated[int, typer.Option(help="of 1.05 million parameters each")] = 16,
+) -> None:
     with start_runtime(device="cpu") as runtime:
         mesh = Mesh(data=runtime.place.size)
         rows = np.ones((1, WIDTH), np.float32)
@@ -60,13 +61,13 @@ def main() -> None:
         warm_up.asnumpy()
         process = psutil.Process()
         before = process.memory_info().rss
-        loss = Loss(options.layers).set_train()
+        loss = Loss(layers).set_train()
         step = TrainStep(
             loss,
             {parameter.name: parameter for parameter in loss.trainable_params()},
             data_group=runtime.data_group(mesh),
             data_size=mesh.data,
-            shard=shard_over_data(runtime, mesh) if options.shard and mesh.data > 1 else None,
+            shard=shard_over_data(runtime, mesh) if shard and mesh.data > 1 else None,
             weight_decay=0.0,
             max_norm=1.0,
             ema_decay=0.9,
@@ -79,14 +80,10 @@ def main() -> None:
         used = runtime.all_gather_object(process.memory_info().rss - before)
         if runtime.is_first:
             count = sum(parameter.size for parameter in loss.trainable_params())
-            sharing = mesh.data if options.shard else 1
+            sharing = mesh.data if shard else 1
             kept = state_bytes(count, sharing=sharing) - 4 * count  # no gradient yet
             print(
                 f"{mesh.data} ranks, {count / MEGA:.1f} M parameters, state "
-                f"{'shared out' if options.shard else 'on each'}: made {_megabytes(made)} MB, "
+                f"{'shared out' if shard else 'on each'}: made {_megabytes(made)} MB, "
                 f"formula {kept / MEGA:.0f} MB; after three steps {_megabytes(used)} MB"
             )
-
-
-if __name__ == "__main__":
-    main()

@@ -1,7 +1,7 @@
 """Train a few steps on a real pipeline, and hold the simulator and the plan to what was measured.
 
     msrun --worker_num=2 --local_worker_num=2 --master_port=21950 --join=True --log_dir=/tmp/log \
-        python profiling/pipeline_trace.py docs/benchmarks/pipeline_trace_1x2 --width 128
+        python -m profiling pipeline-trace docs/benchmarks/pipeline_trace_1x2 --width 128
 
 Rank 0 writes OUT.json (every action of the fastest step, with its start and end) and OUT.png
 (measured above, simulated below), and prints the measured and the simulated time of that step, the
@@ -12,15 +12,16 @@ share a core slow each other down in both. The network has a size of its own: lo
 what is measured is the schedule.
 """
 
-import argparse
 import json
 import statistics
 import time
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
+import typer
 
 from hpc.environment import prepare_environment
 
@@ -147,40 +148,42 @@ def empty_call() -> float:
     return statistics.median(times)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("out", type=Path)
-    parser.add_argument("--config", type=Path, help="whose latents and heads [default: tiny]")
-    parser.add_argument("--width", type=int, default=64)
-    parser.add_argument("--depth", type=int, default=1, help="blocks of each of two levels")
-    parser.add_argument("--micro-batches", type=int, default=4)
-    parser.add_argument("--steps", type=int, default=5)
-    options = parser.parse_args()
+def main(
+    *,
+    out: Path,
+    config_file: Annotated[
+        Path | None, typer.Option("--config", help="whose latents and heads [default: tiny]")
+    ] = None,
+    width: int = 64,
+    depth: Annotated[int, typer.Option(help="blocks of each of two levels")] = 1,
+    micro_batches: int = 4,
+    steps: int = 5,
+) -> None:
     with start_runtime(device="cpu") as runtime:
         config = make_config(
-            options.config,
-            width=options.width,
-            depth=options.depth,
+            config_file,
+            width=width,
+            depth=depth,
             stages=runtime.place.size,
-            micro_batches=options.micro_batches,
+            micro_batches=micro_batches,
         )
         seen: list[Timed] = []
         step, schedule = make_step(config, runtime, seen)
         inputs = batch(config)
         step.compile(*inputs)
         step(*inputs, learning_rate=1e-3).read()
-        steps: list[list[list[tuple[float, float]]]] = []
+        times: list[list[list[tuple[float, float]]]] = []
         whole = []
-        for _ in range(options.steps):
+        for _ in range(steps):
             seen.clear()
             runtime.barrier()
             began = time.perf_counter()
             step(*inputs, learning_rate=1e-3).read()
             whole.append(time.perf_counter() - began)
             # The ranks of one host share a clock.
-            steps.append(runtime.all_gather_object([(start, end) for _, start, end in seen]))
+            times.append(runtime.all_gather_object([(start, end) for _, start, end in seen]))
         if runtime.is_first:
-            report(schedule, steps, options.out)
+            report(schedule, times, out)
             predicted = plan(config=config, nodes=1, per_node=runtime.place.size, device="cpu")
             print(
                 f"whole step, update included: {min(whole):.3f} s (median "
@@ -232,7 +235,3 @@ def report(
     below.set_xlabel("ms (colour: chunk; light: forward, full: backward)")
     figure.tight_layout()
     figure.savefig(out.with_suffix(".png"))
-
-
-if __name__ == "__main__":
-    main()

@@ -2,7 +2,7 @@
 
     python -m venv /tmp/pytorch && /tmp/pytorch/bin/pip install torch==2.13.0 numpy psutil
     OMP_NUM_THREADS=2 /tmp/pytorch/bin/python profiling/pytorch_denoiser.py --steps 3
-    OMP_NUM_THREADS=2 python profiling/full_model.py --steps 3
+    OMP_NUM_THREADS=2 python -m profiling full-model --steps 3
 
 It needs PyTorch, which this project does not, and nothing of this project. Same layers (the number
 of parameters is checked), batch 1, float32, dropout 0.1, AdamW, clipping and the moving average.

@@ -1,6 +1,6 @@
 """The roofline of a configuration's networks, module by module, for this host and for the NPUs.
 
-    python profiling/roofline.py [--config FILE] [--stage diffusion] [--out reports/roofline.png]
+    python -m profiling roofline [--config FILE] [--stage diffusion] [--out reports/roofline.png]
 
 This host's peaks, matrix product and memory, are measured in this run; the NPUs' are published.
 Operations and bytes are counted in one eager forward pass. For every device the table gives the
@@ -8,11 +8,12 @@ least seconds of all forward products there, module by module at its peaks: for 
 published figures in 16 bits, nothing that was measured.
 """
 
-import argparse
-import sys
 from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
 
 import hpc  # noqa: F401  (prepares the environment before MindSpore is imported)
 
@@ -20,13 +21,11 @@ import mindspore as ms  # isort: skip
 from rich.console import Console
 from rich.table import Table
 
-from hpc.errors import UserError
 from prediff.config import load_config
 from prediff.profiler.counted import Product, count_products
 from prediff.profiler.peaks import device_peaks, published_peaks
 from prediff.profiler.record import ModuleWork, Peaks
 from prediff.profiler.report_pictures import bounds_figure
-from prediff.run_folder import TRAININGS
 from prediff.training.task import training_task
 
 
@@ -59,26 +58,22 @@ def least_seconds(products: Iterable[Product], peaks: Peaks, *, number_bytes: in
     )
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--config", type=Path)
-    parser.add_argument("--stage", choices=TRAININGS, default="diffusion")
-    parser.add_argument("--samples", type=int, default=1)
-    parser.add_argument("--out", type=Path, default=Path("reports/roofline.png"))
-    options = parser.parse_args()
+def main(
+    *,
+    config_file: Annotated[Path | None, typer.Option("--config")] = None,
+    stage: Literal["autoencoder", "diffusion", "alignment"] = "diffusion",
+    samples: int = 1,
+    out: Path = Path("reports/roofline.png"),
+) -> None:
     ms.set_device("CPU")
     host = device_peaks()
     print(
         f"{host.name}: {host.operations / 1e9:.4g} GFLOP/s, {host.bandwidth / 1e9:.3g} GB/s, "
         f"ridge at {host.operations / host.bandwidth:.3g} operations a byte"
     )
-    try:
-        config = load_config(options.config)
-        recipe = training_task(options.stage, config).recipe()
-        products = count_products(*recipe.forward(config, samples=options.samples))
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    config = load_config(config_file)
+    recipe = training_task(stage, config).recipe()
+    products = count_products(*recipe.forward(config, samples=samples))
     work = by_kind(products)
     table = Table("modules", "GFLOP", "MB", "operations a byte", "bound here by")
     for each in work:
@@ -100,11 +95,6 @@ def main() -> int:
         bounds.add_row(name, f"{1e3 * total:.4g}", f"{1 - at_peak / total:.0%}")
     console = Console()
     console.print(table, bounds)
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    bounds_figure(work, [host, *published_peaks().values()]).savefig(options.out)
-    print(f"picture: {options.out}")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    out.parent.mkdir(parents=True, exist_ok=True)
+    bounds_figure(work, [host, *published_peaks().values()]).savefig(out)
+    print(f"picture: {out}")

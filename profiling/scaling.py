@@ -1,21 +1,22 @@
 """Weak and strong scaling of a stage over processes, with the reason for what is lost.
 
-    python profiling/scaling.py --workers 1 2 4 --stage diffusion [--config FILE]
+    python -m profiling scaling --workers 1 --workers 2 [--config FILE]
 
 Really starts `prediff profile` for every number of processes of this host, each with the same
 number of threads. Strong scaling keeps the global batch, weak scaling gives every process the batch
 of one. Processes beyond the host's cores share them: then the loss is the host's. On a cluster,
-profile jobs of 1 to N nodes and give their reports with --reports.
+profile jobs of 1 to N nodes and give their reports with --report.
 """
 
-import argparse
 import os
 import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
+import typer
 from rich.console import Console
 from rich.table import Table
 
@@ -120,45 +121,40 @@ def print_points(title: str, points: Sequence[Point]) -> None:
     Console().print(table)
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--workers", type=int, nargs="+", default=[1, 2])
-    parser.add_argument("--threads", type=int, help="of each [default: cores / most workers]")
-    parser.add_argument("--stage", default="diffusion")
-    parser.add_argument("--batch", type=int, default=8, help="global batch of strong scaling")
-    parser.add_argument("--config", type=Path)
-    parser.add_argument("--set", action="append", default=[], help="section.key=value")
-    parser.add_argument("--reports", type=Path, nargs="+", help="read these, start nothing")
-    options = parser.parse_args()
-    try:
-        if options.reports:
-            print_points("given reports", scaling([read_report(path) for path in options.reports]))
-            return 0
-        rest = [*(("--config", str(options.config)) if options.config else ())]
-        rest += [text for each in options.set for text in ("--set", each)]
-        cores = len(os.sched_getaffinity(0))
-        threads = options.threads or max(1, cores // max(options.workers))
-        least = min(options.workers)
-        for title, weak in (("strong scaling", False), ("weak scaling", True)):
-            reports = []
-            for workers in sorted(options.workers):
-                batch = options.batch * workers // least if weak else options.batch
-                reports.append(
-                    run_job(
-                        f"scaling_{options.stage}_{workers}_of_{batch}",
-                        workers=workers,
-                        global_batch=batch,
-                        threads=threads,
-                        stage=options.stage,
-                        options=rest,
-                    )
+def main(
+    *,
+    workers: Annotated[list[int], typer.Option(help="may be repeated")] = [1, 2],
+    threads: Annotated[
+        int | None, typer.Option(help="of each [default: cores / most workers]")
+    ] = None,
+    stage: str = "diffusion",
+    batch: Annotated[int, typer.Option(help="global batch of strong scaling")] = 8,
+    config: Path | None = None,
+    overrides: Annotated[list[str] | None, typer.Option("--set", help="section.key=value")] = None,
+    reports: Annotated[
+        list[Path] | None, typer.Option("--report", help="read these, start nothing")
+    ] = None,
+) -> None:
+    if reports:
+        print_points("given reports", scaling([read_report(path) for path in reports]))
+        return
+    rest = [*(("--config", str(config)) if config else ())]
+    rest += [text for each in overrides or () for text in ("--set", each)]
+    cores = len(os.sched_getaffinity(0))
+    threads = threads or max(1, cores // max(workers))
+    least = min(workers)
+    for title, weak in (("strong scaling", False), ("weak scaling", True)):
+        found = []
+        for count in sorted(workers):
+            whole = batch * count // least if weak else batch
+            found.append(
+                run_job(
+                    f"scaling_{stage}_{count}_of_{whole}",
+                    workers=count,
+                    global_batch=whole,
+                    threads=threads,
+                    stage=stage,
+                    options=rest,
                 )
-            print_points(f"{title}, {threads} threads a rank", scaling(reports))
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+            )
+        print_points(f"{title}, {threads} threads a rank", scaling(found))

@@ -1,7 +1,7 @@
 """Play days of radar into a service, with everything that goes wrong, and measure it.
 
-    python profiling/serving_load.py --hours 72 --speed 100 --kills 3
-    python profiling/serving_load.py --run first --hours 1 --speed 20
+    python -m profiling serving-load --hours 72 --speed 100 --kills 3
+    python -m profiling serving-load --run first --hours 1 --speed 20
 
 A frame every cadence, played faster: some never come, some come twice, late, in the wrong order,
 or half-written first; the service is killed and started again. At the end every time whose whole
@@ -10,7 +10,6 @@ learned nothing. Prints a table of latencies and of memory; exit code 1 if an ou
 double or damaged.
 """
 
-import argparse
 import json
 import subprocess
 import sys
@@ -18,9 +17,11 @@ import tempfile
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import psutil
+import typer
 import xarray as xr
 
 from hpc.errors import UserError
@@ -240,36 +241,35 @@ def report(found: Outcome) -> str:
     )
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--run", help="a trained run [default: a small one that learned nothing]")
-    parser.add_argument("--hours", type=float, default=1.0, help="of radar")
-    parser.add_argument("--speed", type=float, default=100.0, help="times faster than it came")
-    parser.add_argument("--kills", type=int, default=1)
-    parser.add_argument("--seed", type=int, default=0)
-    given = parser.parse_args()
+def main(
+    *,
+    run: Annotated[
+        str | None, typer.Option(help="a trained run [default: a small one that learned nothing]")
+    ] = None,
+    hours: Annotated[float, typer.Option(help="of radar")] = 1.0,
+    speed: Annotated[float, typer.Option(help="times faster than it came")] = 100.0,
+    kills: int = 1,
+    seed: int = 0,
+) -> None:
     with tempfile.TemporaryDirectory(prefix="prediff-serving-") as name:
         folder = Path(name)
-        if given.run:
-            run = find_run(given.run).path
+        if run:
+            path = find_run(run).path
         else:
             sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "prediff"))
             from untrained_run import untrained_run
 
-            run = untrained_run(folder / "runs" / "small")[0].path
+            path = untrained_run(folder / "runs" / "small")[0].path
         found = simulate(
-            run,
-            hours=given.hours,
-            speed=given.speed,
-            kills=given.kills,
-            seed=given.seed,
+            path,
+            hours=hours,
+            speed=speed,
+            kills=kills,
+            seed=seed,
             folder=folder / "site",
         )
         print(report(found))
         for name in found.missing + found.damaged:
             print(f"not as it should be: {name}", file=sys.stderr)
-    return 0 if found.ok else 1
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    if not found.ok:
+        raise typer.Exit(1)

@@ -1,6 +1,6 @@
 """How many steps does each solver need? Scores and seconds of all of them on the same test cases.
 
-    python profiling/solver_study.py runs/NAME --cases 8 --members 8
+    python -m profiling solver-study runs/NAME --cases 8 --members 8
 
 Every solver at every number of steps forecasts the same cases with the same members' noise; the
 reference is the published chain (DDPM over all noise steps; Euler over 100 where the run was
@@ -14,14 +14,14 @@ same for all and measured apart. Seconds of the processor are those of this proc
 other work shares the machine, read these.
 """
 
-import argparse
 import json
 import math
-import sys
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+import typer
 
 import hpc  # noqa: F401  (prepares the environment before MindSpore is imported)
 
@@ -231,56 +231,47 @@ def usable(study: Study, wanted: list[Sampling]) -> tuple[list[Sampling], dict[s
     return [sampling for sampling in wanted if sampling.name not in refused], refused
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("run", help="folder of a trained run, or its name below runs/")
-    parser.add_argument("--cases", type=int, default=8, help="test windows, spread evenly")
-    parser.add_argument("--members", type=int, default=8)
-    parser.add_argument("--batch", type=int, default=8, help="members sampled at once")
-    parser.add_argument("--solvers", nargs="+", help="default: all that fit the run")
-    parser.add_argument("--steps", type=int, nargs="+", default=[5, 10, 20, 50])
-    parser.add_argument("--reference-steps", type=int, help="default: all noise steps")
-    parser.add_argument("--replicates", type=int, default=1000, help="of the bootstrap")
-    parser.add_argument(
-        "--minutes", type=float, default=math.inf, help="then report the cases that are complete"
-    )
-    parser.add_argument("--out", type=Path, help="default: RUN/solver_study")
-    options = parser.parse_args()
-    try:
-        _study(options)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
-
-
-def _study(options: argparse.Namespace) -> None:
-    folder = find_run(options.run)
+def main(
+    *,
+    run: Annotated[str, typer.Argument(help="folder of a trained run, or its name below runs/")],
+    cases: Annotated[int, typer.Option(help="test windows, spread evenly")] = 8,
+    members: int = 8,
+    batch: Annotated[int, typer.Option(help="members sampled at once")] = 8,
+    solvers: Annotated[
+        list[str] | None, typer.Option("--solver", help="default: all that fit the run")
+    ] = None,
+    steps: list[int] = [5, 10, 20, 50],
+    reference_steps: Annotated[int | None, typer.Option(help="default: all noise steps")] = None,
+    replicates: Annotated[int, typer.Option(help="of the bootstrap")] = 1000,
+    minutes: Annotated[
+        float, typer.Option(help="then report the cases that are complete")
+    ] = math.inf,
+    out: Annotated[Path | None, typer.Option(help="default: RUN/solver_study")] = None,
+) -> None:
+    folder = find_run(run)
     config = load_config(
         folder.config,
         [
-            f"forecast.cases={options.cases}",
-            f"forecast.ensemble_members={options.members}",
-            f"forecast.batch={options.batch}",
+            f"forecast.cases={cases}",
+            f"forecast.ensemble_members={members}",
+            f"forecast.batch={batch}",
             "forecast.guidance={source: none}",
         ],
     )
     start_runtime()
-    study = Study(folder, config, out=options.out or folder.path / "solver_study")
+    study = Study(folder, config, out=out or folder.path / "solver_study")
     flow = isinstance(study.schedule, StraightPath)
     most = config.diffusion.noise_steps
-    steps = options.reference_steps or (min(FLOW_REFERENCE_STEPS, most) if flow else most)
-    reference = Sampling("euler" if flow else "ddpm", steps)
-    solvers = options.solvers or (FLOW if flow else DIFFUSION)
-    wanted = [Sampling(solver, steps) for solver in solvers for steps in options.steps]
+    most = min(FLOW_REFERENCE_STEPS, most) if flow else most
+    reference = Sampling("euler" if flow else "ddpm", reference_steps or most)
+    names = solvers or (FLOW if flow else DIFFUSION)
+    wanted = [Sampling(name, number) for name in names for number in steps]
     samplings, refused = usable(study, [reference, *(s for s in wanted if s != reference)])
     if reference not in samplings:
         raise UserError(refused[reference.name])
     for name, reason in refused.items():
         print(f"left out {name}: {reason}")
-    found = run_study(study, samplings, minutes=options.minutes)
+    found = run_study(study, samplings, minutes=minutes)
     paths = write_study(
         study.out,
         title=f"run {folder.name}",
@@ -288,12 +279,8 @@ def _study(options: argparse.Namespace) -> None:
         reference=0,
         seconds=found["seconds"],
         refused=refused,
-        replicates=options.replicates,
+        replicates=replicates,
         seed=config.seed,
     )
     print((study.out / "study.md").read_text())
     print("\n".join(str(path) for path in paths))
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,19 +1,20 @@
 """Train the starter model, and pack the weights of a training as the package carries them.
 
-    python profiling/train_starter.py train --radar DIR --finland DIR --name starter
-    python profiling/train_starter.py pack --name starter
+    python -m profiling train-starter train --radar DIR --finland DIR --name starter
+    python -m profiling train-starter pack --name starter
 
 `train` goes on from the run's newest checkpoint, as `prediff train` does; its settings are those of
 configs/nowcast.yaml. `pack` writes prediff/starter/{weights.safetensors, card.json} of the moving
 average. Which windows are trained on stands in profiling/starter_data.py.
 """
 
-import argparse
 import hashlib
 import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
 
 import hpc  # noqa: F401  (prepares the environment before MindSpore is imported)
 
@@ -97,36 +98,22 @@ def _settings(config: Config) -> list[str]:
     return [text.split(":", 1)[0] + "=" + text.rsplit(" -> ", 1)[1] for text in changed]
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    commands = parser.add_subparsers(dest="command", required=True)
-    training = commands.add_parser("train")
-    training.add_argument("--radar", type=Path, required=True, help="folder of the radar trees")
-    training.add_argument("--finland", type=Path, required=True, help="tree of long events")
-    training.add_argument("--set", action="append", default=[], help="as `prediff train` takes it")
-    training.add_argument("--minutes", type=float, help="then save and stop")
-    packing = commands.add_parser("pack")
-    for command in (training, packing):
-        command.add_argument("--name", default="starter", help="of the run")
-    given = parser.parse_args()
+def main(
+    *,
+    what: Literal["train", "pack"],
+    radar: Annotated[Path | None, typer.Option(help="folder of the radar trees")] = None,
+    finland: Annotated[Path | None, typer.Option(help="tree of long events")] = None,
+    name: Annotated[str, typer.Option(help="of the run")] = "starter",
+    overrides: Annotated[list[str] | None, typer.Option("--set")] = None,
+    minutes: Annotated[float | None, typer.Option(help="then save and stop")] = None,
+) -> None:
+    if what == "pack":
+        folder, config = open_run(name=name, config=None, data=None, overrides=())
+        print(pack(read_checkpoint(newest_checkpoint(folder, DIFFUSION)).arrays["ema"], config))
+        return
+    if radar is None or finland is None:
+        raise UserError("train needs --radar and --finland")
     try:
-        if given.command == "train":
-            train(
-                radar=given.radar,
-                finland=given.finland,
-                name=given.name,
-                overrides=given.set,
-                minutes=given.minutes,
-            )
-        else:
-            folder, config = open_run(name=given.name, config=None, data=None, overrides=())
-            ema = read_checkpoint(newest_checkpoint(folder, DIFFUSION)).arrays["ema"]
-            print(pack(ema, config))
-    except (UserError, Stopped) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+        train(radar=radar, finland=finland, name=name, overrides=overrides or (), minutes=minutes)
+    except Stopped as stopped:
+        raise UserError(str(stopped)) from None

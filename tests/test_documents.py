@@ -8,6 +8,7 @@ import pytest
 import typer
 
 from prediff.cli import app
+from profiling.__main__ import load
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -21,7 +22,8 @@ def shown_commands() -> list[tuple[str, str]]:
         blocks = re.findall(r"```bash\n(.*?)```", text, flags=re.DOTALL)
         inline = re.findall(r"`(prediff [^`\n]+)`", text)
         lines = [line for block in blocks for line in block.replace("\\\n", " ").splitlines()]
-        for line in [*lines, *inline]:
+        scripts = re.findall(r"^ {4,}(.*python -m profiling .*)$", text.replace("\\\n", " "), re.M)
+        for line in [*lines, *inline, *scripts]:
             if line.strip() and not line.startswith("#"):
                 found.append((document.name, line))
     return found
@@ -50,6 +52,8 @@ def test_a_shown_command_parses(document, line):
         assert (ROOT / script).exists(), script
     if "launch/msrun_8p.sh" in words:
         parse(["launch", *words[words.index("launch/msrun_8p.sh") + 1 :]])
+    elif words[1:3] == ["-m", "profiling"]:
+        load(words[3]).make_context(words[3], words[4:])
     elif "prediff" in words:
         parse(words[words.index("prediff") + 1 :])
 

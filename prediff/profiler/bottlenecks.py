@@ -34,7 +34,7 @@ def _losses(report: Report) -> Iterator[Loss]:
         cause="data",
         seconds=quickest.data,
         words=f"Every step waits {_ms(quickest.data)} for its batch.",
-        advice="Run `python profiling/data_path.py` to see which link of the chain is slow; put "
+        advice="Run `python -m profiling data-path` to see which link of the chain is slow; put "
         "the latents on a local disk or in memory, raise the loader's depth, or move work out of "
         "the function that makes the inputs.",
     )
@@ -136,7 +136,7 @@ def _compute(report: Report, mean: StepTimes) -> Iterator[Loss]:
         seconds=products - floor,
         words=f"Matrix products, convolutions and fused operators take {_ms(products)}; at the "
         f"device's peak the model's operations take {_ms(floor)}.{where}",
-        advice="Compare convolution lowerings (`python profiling/convolution_speed.py`), use "
+        advice="Compare convolution lowerings (`python -m profiling convolution-speed`), use "
         "larger micro-batches, and set OMP_NUM_THREADS to the cores of a rank.",
     )
 

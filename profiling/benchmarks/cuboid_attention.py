@@ -1,23 +1,24 @@
 """Time the native cuboid attention against the reference composition, and estimate the Ascend one.
 
-    OMP_NUM_THREADS=2 python -m profiling.benchmarks.cuboid_attention --batches 1 4 16
-    python -m profiling.benchmarks.cuboid_attention --ascend
-    OMP_NUM_THREADS=2 python -m profiling.benchmarks.cuboid_attention --batches 1 4 16 \\
+    OMP_NUM_THREADS=2 python -m profiling cuboid-attention --batch 1 --batch 4 --batch 16
+    python -m profiling cuboid-attention --ascend
+    OMP_NUM_THREADS=2 python -m profiling cuboid-attention --batch 1 --batch 4 --batch 16 \\
         --picture docs/benchmarks/cuboid-attention.png
 
 All numbers of a table come from one process; ratios mean more than times on a busy machine. The
 Ascend numbers are the referee's estimate from documented and assumed costs, not measurements.
 """
 
-import argparse
 import importlib
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
+from typing import Annotated
 
 import mindspore as ms
 import numpy as np
+import typer
 from mindspore import Tensor, nn, ops
 
 from hpc.errors import UserError
@@ -258,24 +259,21 @@ def draw_point(
     )
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--batches", type=int, nargs="+", default=[1, 4, 16])
-    parser.add_argument("--repeats", type=int, default=7)
-    what = parser.add_mutually_exclusive_group()
-    what.add_argument("--ascend", action="store_true", help="only the estimates for 910B2")
-    what.add_argument("--picture", help="estimate, too, and draw the rooflines at batch 1 here")
-    chosen = parser.parse_args()
+def main(
+    *,
+    batches: Annotated[list[int], typer.Option("--batch")] = [1, 4, 16],
+    repeats: int = 7,
+    ascend: Annotated[bool, typer.Option("--ascend", help="only the estimates for 910B2")] = False,
+    picture: Annotated[
+        str | None, typer.Option(help="estimate, too, and draw the rooflines at batch 1 here")
+    ] = None,
+) -> None:
     ms.set_context(mode=ms.GRAPH_MODE)
-    if not chosen.ascend:
-        rows = native_rows(chosen.batches, chosen.repeats)
+    if not ascend:
+        rows = native_rows(batches, repeats)
         print_native(rows)
-    if chosen.ascend or chosen.picture:
+    if ascend or picture:
         estimates = ascend_rows()
         print_ascend(estimates)
-    if chosen.picture:
-        draw(chosen.picture, rows, estimates)
-
-
-if __name__ == "__main__":
-    main()
+    if picture:
+        draw(picture, rows, estimates)

@@ -1,17 +1,18 @@
 """Ratios that a change must not make worse: each operator over a plain one of the same size.
 
-    python -m profiling.benchmarks.ratios [--rounds 25] [--only linear,gelu] [--json FILE]
+    python -m profiling ratios [--rounds 25] [--only linear,gelu] [--json FILE]
 
 Both sides of a ratio take turns in one process, so that a slow or busy machine slows both. Lower is
 better. `profiling/guard.py` compares the ratios of two commits.
 """
 
-import argparse
 import json
 from collections.abc import Callable
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+import typer
 
 import hpc  # noqa: F401  (prepares the environment before MindSpore is imported)
 
@@ -159,19 +160,15 @@ def measure(names: list[str], *, rounds: int) -> dict[str, float]:
     return {name: ratio_of(*BENCHMARKS[name](), rounds=rounds) for name in names}
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=25)
-    parser.add_argument("--only", default=",".join(BENCHMARKS), help="names, by commas")
-    parser.add_argument("--json", type=Path, help="write the ratios there")
-    options = parser.parse_args()
+def main(
+    *,
+    rounds: int = 25,
+    only: Annotated[str, typer.Option(help="names, by commas")] = ",".join(BENCHMARKS),
+    out: Annotated[Path | None, typer.Option("--json", help="write the ratios there")] = None,
+) -> None:
     ms.set_device("CPU")
-    ratios = measure(options.only.split(","), rounds=options.rounds)
+    ratios = measure(only.split(","), rounds=rounds)
     for name, ratio in ratios.items():
         print(f"{name:16} {ratio:7.3f}  {(BENCHMARKS[name].__doc__ or '').strip()}")
-    if options.json:
-        options.json.write_text(json.dumps(ratios))
-
-
-if __name__ == "__main__":
-    main()
+    if out:
+        out.write_text(json.dumps(ratios))

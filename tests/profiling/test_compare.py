@@ -1,6 +1,5 @@
 import subprocess
 import sys
-from pathlib import Path
 
 from prediff.profiler.record import (
     OperatorTime,
@@ -11,8 +10,6 @@ from prediff.profiler.record import (
     write_report,
 )
 from profiling.compare import changes
-
-SCRIPT = Path(__file__).parents[2] / "profiling" / "compare.py"
 
 
 def report(name: str, *, matmul: float, data: float) -> Report:
@@ -55,7 +52,13 @@ def test_the_script_compares_two_reports_and_refuses_a_missing_one(tmp_path):
         write_report(tmp_path / name, report(name, matmul=1.0, data=data))
 
     def run(*names: str) -> subprocess.CompletedProcess:
-        command = [sys.executable, SCRIPT, *(tmp_path / name for name in names)]
+        command = [
+            sys.executable,
+            "-m",
+            "profiling",
+            "compare",
+            *(tmp_path / name for name in names),
+        ]
         return subprocess.run(command, capture_output=True, text=True, check=False)
 
     done = run("before", "after")

@@ -8,11 +8,12 @@ import pytest
 from untrained_run import untrained_run
 
 from hpc.errors import UserError
-from profiling import solver_study
+from profiling.__main__ import main
 
 WORDS = [
     *("--cases", "2", "--members", "3", "--batch", "3", "--replicates", "20"),
-    *("--solvers", "dpmpp", "heun", "euler", "--steps", "2", "3", "--reference-steps", "4"),
+    *("--solver", "dpmpp", "--solver", "heun", "--solver", "euler"),
+    *("--steps", "2", "--steps", "3", "--reference-steps", "4"),
 ]
 
 
@@ -28,8 +29,10 @@ def run(tmp_path_factory):
 
 
 def study(monkeypatch, run, *words):
-    monkeypatch.setattr("sys.argv", ["solver_study.py", str(run), *words])
-    return solver_study.main()
+    monkeypatch.setattr("sys.argv", ["profiling", "solver-study", str(run), *words])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    return ended.value.code or 0
 
 
 @pytest.fixture(scope="module")
