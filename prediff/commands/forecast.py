@@ -37,11 +37,14 @@ def forecast(
     ] = False,
     input_: Annotated[
         Path | None,
-        typer.Option("--input", help="radar frames: .nc, .zarr, or .h5 of a SEVIR tree"),
+        typer.Option(
+            "--input",
+            help="radar frames: a file of any format, a .zarr, or a folder of single files",
+        ),
     ] = None,
     latest: Annotated[
         Path | None,
-        typer.Option("--latest", metavar="FOLDER", help="take its newest .nc or .zarr frames"),
+        typer.Option("--latest", metavar="FOLDER", help="take its newest radar frames"),
     ] = None,
     event: Annotated[
         str | None, typer.Option("--event", help="id or row, where a .h5 file holds several")
@@ -176,7 +179,17 @@ class _Request:
             forecaster = Forecaster(self.run, overrides=self.overrides, runtime=runtime)
             if frames is None:
                 assert self.latest is not None
-                frames = read_newest_frames(self.latest, count=forecaster.context_frames)
+                passed_over: list[str] = []
+                frames = read_newest_frames(
+                    self.latest,
+                    count=forecaster.context_frames,
+                    quantity=forecaster.quantity,
+                    relation=forecaster.relation,
+                    passed_over=passed_over,
+                )
+                if passed_over and runtime.is_first:
+                    more = f" (and {len(passed_over) - 1} more)" if len(passed_over) > 1 else ""
+                    typer.echo(f"passed over: {passed_over[0]}{more}", err=True)
             place = str(self.source or self.latest)
             dataset = forecaster(frames, at=self.at, place=place)
             if not runtime.is_first:
@@ -186,6 +199,8 @@ class _Request:
             if forecaster.cadence_minutes is None and not forecaster.is_starter:
                 typer.echo("the run's cadence is not known: that of the input was taken")
             dataset.attrs["input"] = Path(place).name  # no path of this host
+            if "input_converted" in dataset.attrs:
+                typer.echo(f"{place}: converted, {dataset.attrs['input_converted']}")
             write_dataset(self.out, dataset)
             start = dataset["forecast_reference_time"].dt.strftime("%Y-%m-%d %H:%M").item()
             members, leads = dataset.sizes["realization"], dataset.sizes["lead_time"]
@@ -196,12 +211,24 @@ class _Request:
 
     def _read(self) -> "xr.DataArray | None":
         """Return the input's frames, None where the newest of a folder are wanted."""
+        from prediff.config import load_config
+        from prediff.data.open_data import run_quantity, run_relation
         from prediff.forecasting.file import check_target
         from prediff.forecasting.input import read_frames
+        from prediff.forecasting.starter import STARTER
+        from prediff.run_folder import find_run
 
         check_target(self.out)
         if self.source is not None:
-            return read_frames(self.source, event=self.event)
+            if self.run == STARTER:
+                return read_frames(self.source, event=self.event)
+            config = load_config(find_run(self.run).config, self.overrides)
+            return read_frames(
+                self.source,
+                event=self.event,
+                quantity=run_quantity(config),
+                relation=run_relation(config),
+            )
         if self.at is not None or self.event is not None:
             raise UserError("--latest takes the newest frames: leave --at and --event out")
         return None

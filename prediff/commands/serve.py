@@ -2,6 +2,7 @@
 
 import signal
 import threading
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -80,7 +81,13 @@ def serve(
             raise UserError(f"the cadence of run {run} is not known: train it on dated frames")
         kept = max(forecaster.context_frames, round(hours * 60 / cadence))
         service = Service(
-            inbox=Inbox(watch, read=read_frames, oldest_seconds=hours * 3600),
+            inbox=Inbox(
+                watch,
+                read=partial(
+                    read_frames, quantity=forecaster.quantity, relation=forecaster.relation
+                ),
+                oldest_seconds=hours * 3600,
+            ),
             window=FrameWindow(
                 context=forecaster.context_frames, cadence_minutes=cadence, kept=kept
             ),

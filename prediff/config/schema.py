@@ -15,6 +15,8 @@ from prediff.config.networks import Alignment, Autoencoder, Denoiser, Diffusion,
 from prediff.config.section import PositiveInt, Section
 from prediff.config.trainings import TrainAlignment, TrainAutoencoder, TrainDiffusion
 
+QuantityName = Literal["vil", "reflectivity", "rain_rate"]
+
 
 class Synthetic(Section):
     """The storms that are made when `data.root` is not given."""
@@ -23,8 +25,19 @@ class Synthetic(Section):
     test_events: PositiveInt = Field(8, description="later events, for the test")
 
 
+class RainRelation(Section):
+    """Z = a R**b, Z in mm6/m3 and R in mm/h; turns reflectivity and rain into each other."""
+
+    a: Annotated[float, Field(gt=0)] = 200.0
+    b: Annotated[float, Field(gt=0)] = 1.6
+
+
 class Data(Section):
     root: Path | None = Field(None, description="SEVIR-LR tree; null: synthetic storms")
+    quantity: QuantityName = Field(
+        "vil", description="what is learned and forecast: vil, reflectivity (dBZ), rain_rate (mm/h)"
+    )
+    rain_relation: RainRelation = RainRelation()
     synthetic: Synthetic = Synthetic()
     frame_size: PositiveInt = Field(
         64, description="pixels a side; larger frames are reduced by block maximum, as SEVIR-LR was"
@@ -35,8 +48,10 @@ class Data(Section):
     test_from: Literal["auto"] | datetime = Field(
         "auto", description="events later than this UTC time are the test set; auto: the widest gap"
     )
-    split: Literal["by_event", "by_sequence"] = Field(
-        "by_event", description="by_sequence is the reference's split: its windows overlap"
+    split: Literal["by_event", "by_day", "by_group", "by_sequence"] = Field(
+        "by_event",
+        description="what stays on one side: an event, a day, the catalog's group; by_sequence is "
+        "the reference's, whose windows overlap",
     )
     validation_fraction: Annotated[float, Field(gt=0, lt=1)] = Field(
         0.1, description="share of the training events that validate instead"

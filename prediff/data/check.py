@@ -11,7 +11,16 @@ from rich.console import Console
 from rich.table import Table
 
 from hpc.errors import UserError
-from prediff.data.catalog import CatalogRow, Event, catalog_sha256, read_vil_rows
+from prediff.data.cadence import explain_odd, odd_events
+from prediff.data.catalog import (
+    CatalogRow,
+    Event,
+    catalog_path,
+    catalog_sha256,
+    quantity_of,
+    read_rows,
+)
+from prediff.data.quantity import MISSING, VIL
 from prediff.data.selection import SPLITS, Selection
 from prediff.data.sevir import FrameShape, VilReader
 from prediff.data.synthesize import RECIPE_NAME
@@ -21,7 +30,7 @@ from prediff.data.synthesize import RECIPE_NAME
 class FileReport:
     """One HDF5 file.
 
-    ``mean``, ``rain_share`` (VIL >= 16) and ``maximum`` are of the ``rows_read`` rows that were
+    ``mean``, ``rain_share`` (code >= 16) and ``maximum`` are of the ``rows_read`` rows that were
     looked at, None when none could be read.
     """
 
@@ -127,14 +136,21 @@ def check(root: Path, *, selection: Selection | None = None, read_all: bool = Fa
     """
     root = Path(root)
     selection = selection or Selection()
-    rows = read_vil_rows(root)
+    rows = read_rows(root)
     usable = selection.usable(rows)
     problems: list[str] = []
     files = []
-    with VilReader(root) as reader:
-        for file in sorted({event.file for event in usable}):
-            events = sorted((e for e in usable if e.file == file), key=lambda event: event.index)
-            files.append(_check_file(reader, file, events, read_all=read_all, problems=problems))
+    by_file: dict[str, list[Event]] = {}
+    for event in sorted(usable, key=lambda event: event.index):
+        by_file.setdefault(event.file, []).append(event)
+    hidden: list[str] = []
+    for file, events in sorted(by_file.items()):
+        with VilReader(root) as reader:
+            files.append(
+                _check_file(
+                    reader, file, events, read_all=read_all, problems=problems, hidden=hidden
+                )
+            )
     shapes = {file.frame_shape for file in files if file.frame_shape}
     if len(shapes) > 1:
         found = ", ".join(sorted(map(str, shapes)))
@@ -144,6 +160,9 @@ def check(root: Path, *, selection: Selection | None = None, read_all: bool = Fa
         problems.append(str(selection.explain_empty(rows, split="all", place=root)))
     elif shapes:
         frames = min(shape.frames for shape in shapes)
+        _, odd = odd_events(usable, frames=frames)
+        if odd:
+            problems.append(str(explain_odd(odd, place=catalog_path(root))))
         splits = _check_splits(rows, selection, frames, root, problems)
     return Report(
         root=root,
@@ -152,13 +171,19 @@ def check(root: Path, *, selection: Selection | None = None, read_all: bool = Fa
         usable_events=len(usable),
         files=files,
         splits=splits,
-        notes=_notes(root, rows),
+        notes=_notes(root, rows, hidden),
         problems=problems,
     )
 
 
 def _check_file(
-    reader: VilReader, file: str, events: list[Event], *, read_all: bool, problems: list[str]
+    reader: VilReader,
+    file: str,
+    events: list[Event],
+    *,
+    read_all: bool,
+    problems: list[str],
+    hidden: list[str],
 ) -> FileReport:
     rows = shape = None
     values: list[np.ndarray] = []
@@ -169,22 +194,28 @@ def _check_file(
         problems.append(str(error))
     else:
         damaged = []
-        for index in sorted({e.index for e in (events if read_all else (events[0], events[-1]))}):
+        looked_at = {e.index: e.id for e in (events if read_all else (events[0], events[-1]))}
+        for index, name in looked_at.items():
             try:
                 values.append(np.bincount(reader.read(file, index).ravel(), minlength=256))
             except UserError as error:
                 damaged.append(str(error))
+                continue
+            if values[-1][MISSING]:
+                hidden.append(name)
         if damaged:
             more = f" (and {len(damaged) - 1} more rows of it)" if len(damaged) > 1 else ""
             problems.append(damaged[0] + more)
-    counts = np.sum(values, axis=0) if values else None
+    counts = np.sum(values, axis=0)[:MISSING] if values else None
+    if counts is not None and not counts.any():
+        counts = None
     return FileReport(
         file=file,
         used_events=len(events),
         rows=rows,
         frame_shape=shape,
         rows_read=len(values),
-        mean=None if counts is None else float(counts @ np.arange(256) / counts.sum()),
+        mean=None if counts is None else float(counts @ np.arange(MISSING) / counts.sum()),
         rain_share=None if counts is None else float(counts[16:].sum() / counts.sum()),
         maximum=None if counts is None else int(np.flatnonzero(counts)[-1]),
     )
@@ -215,8 +246,17 @@ def _check_splits(
     return splits
 
 
-def _notes(root: Path, rows: Sequence[CatalogRow]) -> list[str]:
+def _notes(root: Path, rows: Sequence[CatalogRow], hidden: Sequence[str]) -> list[str]:
     notes = []
+    quantity = quantity_of(rows)
+    if quantity is not VIL:
+        notes.append(f"frames are {quantity.title} in {quantity.short_units}; numbers are codes")
+    if hidden:
+        shown = ", ".join(hidden[:5]) + (", ..." if len(hidden) > 5 else "")
+        notes.append(
+            f"events with missing pixels (255) of which the catalog says none: {len(hidden)} of "
+            f"those read ({shown}); missing pixels are dry in training and left out of scores"
+        )
     if (root / RECIPE_NAME).exists():
         notes.append("these are synthetic storms, not observations")
     incomplete = sum(row.percent_missing != 0 for row in rows)

@@ -13,7 +13,7 @@ import numpy as np
 
 from hpc.durable_files import replace_file, storage_errors_as_advice
 from hpc.errors import UserError
-from prediff.data.catalog import CATALOG_NAME, catalog_path, read_vil_rows
+from prediff.data.catalog import CATALOG_NAME, catalog_path, read_rows
 from prediff.data.sevir import VilReader, block_maximum, create_vil
 
 FRAME_STEP = 2
@@ -67,7 +67,7 @@ def downsample(
         raise UserError(
             f"{catalog} is of another data set than {source_catalog}: name an empty folder"
         )
-    files = sorted({row.event.file for row in read_vil_rows(source)})
+    files = sorted({row.event.file for row in read_rows(source)})
     if not files:
         raise UserError(f"{source_catalog} lists no radar event of type vil: nothing to do")
     with VilReader(source) as reader:

@@ -73,7 +73,8 @@ def as_frames(frames: xr.DataArray, *, place: str) -> xr.DataArray:
     turned = [name for name in ("y", "x") if _runs_backwards(frames, name, place)]
     for name in turned:
         frames = frames.isel({name: slice(None, None, -1)})
-    frames.encoding = encoding | {FLIPPED: tuple(turned)}
+    before = set(encoding.get(FLIPPED, ()))
+    frames.encoding = encoding | {FLIPPED: tuple(sorted(before ^ set(turned)))}
     return frames
 
 

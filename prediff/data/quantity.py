@@ -269,24 +269,31 @@ def quantity_of_units(units: str, *, place: str) -> tuple[Quantity, float]:
     return QUANTITIES[found[0]], found[1]
 
 
+def require_convertible(*, source: Quantity, target: Quantity, place: str) -> None:
+    """Raise UserError if no physics leads from one quantity to another.
+
+    Liquid water of a column is neither reflectivity nor rain at the ground.
+    """
+    if source is not target and VIL in (source, target):
+        raise UserError(
+            f"{place} is {source.title} ({source.short_units}), the run takes {target.title} "
+            f"({target.short_units}), and the one does not follow from the other: hand in "
+            f"{target.short_units}"
+        )
+
+
 def convert(
     values: ArrayLike, *, source: Quantity, target: Quantity, relation: RainRelation, place: str
 ) -> np.ndarray:
     """Return values of one quantity as another, in the units of each; NaN stays NaN.
 
     Raises:
-        UserError: no physics leads from the one to the other: liquid water of a column is neither
-            reflectivity nor rain at the ground.
+        UserError: as :func:`require_convertible`.
     """
     values = np.asarray(values, np.float64)
+    require_convertible(source=source, target=target, place=place)
     if source is target:
         return values
-    if VIL in (source, target):
-        raise UserError(
-            f"{place} is {source.title} ({source.short_units}), the run takes {target.title} "
-            f"({target.short_units}), and the one does not follow from the other: hand in "
-            f"{target.short_units}"
-        )
     if target is RAIN_RATE:
         return np.where(values <= source.dry, 0.0, relation.to_rain(values))
     return np.maximum(relation.to_reflectivity(values), target.dry)

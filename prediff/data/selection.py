@@ -3,7 +3,7 @@
 Source: MODEL section 6.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
@@ -35,10 +35,12 @@ class Selection:
         test_after: events up to and including this time are for training and validation, later
             ones for the test.
         end: events must not be later than this; None is no limit.
-        split_rule: ``by_event`` keeps all sequences of an event on one side of the split into
-            training and validation; ``by_sequence`` is the reference's, which leaks.
+        split_rule: what stays together on one side of the split: ``by_event`` all sequences of an
+            event, ``by_day`` all events of a UTC day, ``by_group`` all of the catalog's ``group``
+            (the day where it has none); ``by_sequence`` is the reference's, which leaks.
         validation_fraction: part of the events (or sequences) that validate, at least 0, below 1.
         split_seed: seed of the split into training and validation.
+        part_of: the part that each event belongs to by id, where it was fixed before.
     """
 
     length: int = 13
@@ -49,6 +51,7 @@ class Selection:
     split_rule: SplitRule = "by_event"
     validation_fraction: float = 0.1
     split_seed: int = 0
+    part_of: Mapping[str, str] | None = None
 
     def usable(self, rows: Sequence[CatalogRow]) -> list[Event]:
         """Return the usable events of all times between ``start`` and ``end``, ordered by id."""
@@ -72,27 +75,52 @@ class Selection:
             )
 
         events = self.usable(rows)
-        if split == "test":
-            events = [event for event in events if event.time > self.test_after]
-        elif split in ("train", "validation"):
-            events = [event for event in events if event.time <= self.test_after]
-            side = 0 if split == "train" else 1
-            if self.split_rule == "by_sequence":
-                events = [events[i] for i in reference_event_order(len(events))]
-                windows = every_window(events)
-                items = reference_split_by_sequence(
-                    len(windows),
-                    validation_fraction=self.validation_fraction,
-                    seed=self.split_seed,
-                )[side]
-                return events, windows[items]
-            positions = split_by_event(
-                [event.id for event in events],
-                validation_fraction=self.validation_fraction,
-                seed=self.split_seed,
-            )[side]
-            events = [events[i] for i in positions]
+        if split == "all":
+            return events, every_window(events)
+        parts = self.part_of if self.part_of is not None else self.parts(events)
+        if self.split_rule == "by_sequence" and split != "test":
+            events = [event for event in events if parts.get(event.id) in ("train", "validation")]
+            events = [events[i] for i in reference_event_order(len(events))]
+            windows = every_window(events)
+            items = reference_split_by_sequence(
+                len(windows), validation_fraction=self.validation_fraction, seed=self.split_seed
+            )[0 if split == "train" else 1]
+            return events, windows[items]
+        events = [event for event in events if parts.get(event.id) == split]
         return events, every_window(events)
+
+    def parts(self, events: Sequence[Event]) -> dict[str, str]:
+        """Return which part each event belongs to, by id.
+
+        What belongs together is on one side of the test's date too: if one of it is later, all of
+        it is test. With ``by_sequence`` all events before the test count as ``train``.
+        """
+        together: dict[str, list[Event]] = {}
+        for event in events:
+            together.setdefault(self._unit(event), []).append(event)
+        parts: dict[str, str] = {}
+        earlier = []
+        for unit, members in together.items():
+            if max(event.time for event in members) > self.test_after:
+                parts.update((event.id, "test") for event in members)
+            else:
+                earlier.append(unit)
+        sides = (
+            (range(len(earlier)), ())
+            if self.split_rule == "by_sequence"
+            else split_by_event(
+                earlier, validation_fraction=self.validation_fraction, seed=self.split_seed
+            )
+        )
+        for part, positions in zip(("train", "validation"), sides, strict=True):
+            for position in positions:
+                parts.update((event.id, part) for event in together[earlier[position]])
+        return parts
+
+    def _unit(self, event: Event) -> str:
+        if self.split_rule == "by_day":
+            return f"{event.time:%Y-%m-%d}"
+        return event.group if self.split_rule == "by_group" else event.id
 
     def explain_empty(
         self, rows: Sequence[CatalogRow], *, split: Split, place: object

@@ -14,6 +14,7 @@ from hpc.durable_files import replace_folder, storage_errors_as_advice
 from hpc.errors import UserError
 from hpc.randomness import keyed_generator
 from prediff.data.catalog import CATALOG_NAME, COLUMNS, Event, catalog_path
+from prediff.data.quantity import VIL, Quantity, quantity_named
 from prediff.data.sevir import create_vil
 from prediff.data.storms import DOMAIN_KM, FRAME_MINUTES, storm_event
 
@@ -39,6 +40,7 @@ class Recipe:
         seed: of all draws.
         test_after: events are dated on both sides of this time, at least a month from it.
         test_fraction: part of the events dated after it; each side gets one at least.
+        quantity: what the storms' codes 0-254 are of.
     """
 
     events: int = 60
@@ -47,6 +49,7 @@ class Recipe:
     seed: int = 0
     test_after: datetime = datetime(2019, 6, 1)
     test_fraction: float = 0.2
+    quantity: str = VIL.name
 
     def __post_init__(self) -> None:
         for name, least in (("events", 2), ("size", _SMALLEST), ("frames", 1), ("seed", 0)):
@@ -63,6 +66,8 @@ class Recipe:
     def as_json(self) -> str:
         """Return the recipe as it is written to the folder."""
         fields = asdict(self) | {"test_after": self.test_after.isoformat(), "version": _VERSION}
+        if self.quantity == VIL.name:  # as it was written before there were others
+            del fields["quantity"]
         return json.dumps(fields, indent=2) + "\n"
 
 
@@ -100,7 +105,8 @@ def synthesize(
         for number, event in enumerate(events):
             generator = keyed_generator(seed=recipe.seed, stream="synthetic_storms", sample=number)
             frames = storm_event(generator, size=recipe.size, frames=recipe.frames)
-            _write_event(folder, event, frames, rows=sum(e.file == event.file for e in events))
+            rows = sum(e.file == event.file for e in events)
+            _write_event(folder, event, frames, rows=rows, quantity=quantity_named(recipe.quantity))
             if progress:
                 progress(number + 1, recipe.events)
         _write_catalog(folder / CATALOG_NAME, events, recipe)
@@ -108,14 +114,18 @@ def synthesize(
     return True
 
 
-def _write_event(folder: Path, event: Event, frames: np.ndarray, *, rows: int) -> None:
+def _write_event(
+    folder: Path, event: Event, frames: np.ndarray, *, rows: int, quantity: Quantity
+) -> None:
     path = folder / "data" / event.file
     path.parent.mkdir(parents=True, exist_ok=True)
     with h5py.File(path, "a") as file:
-        if "vil" not in file:
+        if quantity.name not in file:
             count, height, width = frames.shape
-            create_vil(file, events=rows, height=height, width=width, frames=count)
-        file["vil"][event.index] = np.moveaxis(frames, 0, -1)
+            create_vil(
+                file, events=rows, height=height, width=width, frames=count, quantity=quantity
+            )
+        file[quantity.name][event.index] = np.moveaxis(frames, 0, -1)
 
 
 def _recipe_of(folder: Path) -> str | None:
@@ -167,7 +177,7 @@ def _file_of(time: datetime) -> str:
 
 def _write_catalog(path: Path, events: Sequence[Event], recipe: Recipe) -> None:
     shared = {
-        "img_type": "vil",
+        "img_type": recipe.quantity,
         "proj": "synthetic",
         "llcrnrlat": 0,
         "llcrnrlon": 0,

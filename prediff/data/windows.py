@@ -12,7 +12,7 @@ import numpy as np
 
 from hpc.errors import UserError
 
-SplitRule = Literal["by_event", "by_sequence"]
+SplitRule = Literal["by_event", "by_day", "by_group", "by_sequence"]
 
 # pandas' sample(random_state=1), which the reference calls once to build its list and once more
 # to reset it before the first item is read.

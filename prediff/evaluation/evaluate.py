@@ -208,7 +208,7 @@ def _frames_of(
     config: Config, windows: RadarWindows, case: TestCase
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return context and observation ``[T, H, W]`` of a case."""
-    frames = windows.read_windows([case.window])[0, ..., 0]
+    frames = windows.read_windows([case.window], missing=np.nan)[0, ..., 0]
     return frames[: config.data.context_frames], frames[config.data.context_frames :]
 
 
@@ -245,7 +245,7 @@ def _draw(
     cases: list[TestCase],
     shown: list[TestCase],
     tables: dict[str, Any],
-    leads: list[int],
+    leads: list[float],
     baselines: Baselines,
 ) -> None:
     kilometres = cases[0].case.pixel_metres / 1000
@@ -295,7 +295,7 @@ def _draw(
     )
 
 
-def _score_curves(folder: Path, tables: dict[str, Any], leads: list[int]) -> None:
+def _score_curves(folder: Path, tables: dict[str, Any], leads: list[float]) -> None:
     """Headline scores by lead time: one tag a score, one run a system, the step in minutes."""
     for system in tables["systems"]:
         shutil.rmtree(folder / "by_lead_time" / system, ignore_errors=True)
@@ -304,4 +304,6 @@ def _score_curves(folder: Path, tables: dict[str, Any], leads: list[int]) -> Non
                 values = headline.entry(tables, system)["by_lead_time"]
                 for lead, value in zip(leads, values, strict=True):
                     if value is not None:
-                        board.scalars({f"scores_by_lead_minute/{headline.tag}": value}, step=lead)
+                        board.scalars(
+                            {f"scores_by_lead_minute/{headline.tag}": value}, step=round(lead)
+                        )

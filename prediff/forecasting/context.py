@@ -7,9 +7,12 @@ import numpy as np
 import xarray as xr
 
 from hpc.errors import UserError
-from prediff.forecasting.input import clock
+from prediff.data.cadence import TOLERANCE
+from prediff.data.gridded import clock
+from prediff.data.orientation import around, is_longitude
 
 ONE_MINUTE = np.timedelta64(60, "s")
+HALF_MINUTE = np.timedelta64(30, "s")
 
 
 def choose_context(
@@ -19,7 +22,7 @@ def choose_context(
 
     Args:
         frames: ``(time, y, x)`` in the order of time.
-        at: time of the last one; None where there are just ``count``.
+        at: time of the last one, to half a minute; None where there are just ``count``.
         place: names the frames in errors.
 
     Raises:
@@ -27,12 +30,13 @@ def choose_context(
     """
     times = frames["time"].values
     if at is not None:
-        if at not in times:
+        nearest = int(np.abs(times - at).argmin())
+        if abs(times[nearest] - at) > HALF_MINUTE:
             raise UserError(
                 f"{place} has no frame of {clock(at)}: its {len(times)} frames are from "
                 f"{clock(times[0])} to {clock(times[-1])}"
             )
-        frames = frames.isel(time=slice(0, int(np.flatnonzero(times == at)[0]) + 1))
+        frames = frames.isel(time=slice(0, nearest + 1))
         frames = frames.isel(time=slice(-count, None))
     found = frames.sizes["time"]
     if found < count:
@@ -60,24 +64,26 @@ def check_cadence(frames: xr.DataArray, *, trained: float | None, place: str) ->
     if trained is None and len(steps) == 0:
         raise UserError(f"{place} is one frame, and the run's cadence is not known")
     usual = float(np.median(steps)) if len(steps) else float(trained or 0)
-    odd = np.flatnonzero(np.abs(steps - usual) > 0.5)
+    odd = np.flatnonzero(np.abs(steps - usual) > TOLERANCE * usual)
     if len(odd):
         before, after = (clock(time) for time in times[odd[0] : odd[0] + 2])
         raise UserError(
             f"{place} is {usual:g} minutes apart, but there are {steps[odd[0]]:g} minutes between "
             f"{before} and {after}: frames are missing"
         )
-    if trained is not None and abs(usual - trained) > 0.5:
+    if trained is not None and abs(usual - trained) > TOLERANCE * trained:
         raise UserError(
             f"{place} is {usual:g} minutes apart, the model was trained on {trained:g} minutes"
         )
-    return usual
+    # Clocks jitter: a forecast's lead times are the model's own steps.
+    return usual if trained is None else trained
 
 
 def fit_to_size(frames: xr.DataArray, *, size: int, place: str) -> xr.DataArray:
     """Return square frames of ``size`` pixels, the maximum of blocks of larger ones.
 
-    A block with a missing pixel is missing. Coordinates are averaged.
+    A block with a missing pixel is missing. Coordinates are averaged, longitudes as the places on a
+    circle that they are.
 
     Raises:
         UserError: the frames are no whole multiple of the size.
@@ -92,8 +98,25 @@ def fit_to_size(frames: xr.DataArray, *, size: int, place: str) -> xr.DataArray:
     if block == 1:
         return frames
     reduced = frames.coarsen(y=block, x=block, coord_func="mean").reduce(np.max)
+    for name, coordinate in frames.coords.items():
+        if set(coordinate.dims) & {"y", "x"} and is_longitude(coordinate, str(name)):
+            reduced = reduced.assign_coords({name: _mean_longitudes(coordinate, block)})
     reduced.encoding = frames.encoding
     return reduced
+
+
+def _mean_longitudes(longitudes: xr.DataArray, block: int) -> xr.Variable:
+    """Return the middle of each block, within the range that the input is written in."""
+    values = longitudes.values.astype(np.float64)
+    for axis in range(values.ndim):
+        values = np.moveaxis(values, axis, 0)
+        parts = values.reshape(-1, block, *values.shape[1:])
+        values = np.moveaxis(around(parts, near=parts[:, :1]).mean(axis=1), 0, axis)
+    if longitudes.min() >= 0:
+        values = values % 360
+    else:
+        values = (values + 180) % 360 - 180
+    return xr.Variable(longitudes.dims, values, longitudes.attrs)
 
 
 def check_valid(frames: xr.DataArray, *, place: str) -> None:

@@ -15,11 +15,11 @@ import xarray as xr
 
 from hpc.durable_files import replace_file, replace_folder
 from hpc.errors import UserError
-from prediff.data.vil import vil_to_water
+from prediff.data.catalog import Event
+from prediff.data.quantity import QUANTITIES, VIL, Quantity
+from prediff.forecasting.projection import event_grid
 from prediff.replaceable import refuse_foreign
 
-CODE = "vil_code"
-MASS = "vil"
 DIMENSIONS = ("realization", "lead_time", "y", "x")
 SUFFIXES = (".nc", ".zarr")
 TITLE = "PreDiff ensemble forecast"
@@ -38,13 +38,15 @@ class ForecastWindow:
         init_time: UTC time of the last context frame.
         minutes: between frames.
         pixel_metres: side of a pixel.
+        event: where the frames lie, if known.
     """
 
     event_id: str
     first_frame: int
     init_time: datetime
-    minutes: int
+    minutes: float
     pixel_metres: float
+    event: Event | None = None
 
     @property
     def label(self) -> str:
@@ -52,7 +54,12 @@ class ForecastWindow:
 
 
 def write_forecast(
-    path: Path, *, ensemble_MTHW: np.ndarray, case: ForecastWindow, provenance: Attributes
+    path: Path,
+    *,
+    ensemble_MTHW: np.ndarray,
+    case: ForecastWindow,
+    provenance: Attributes,
+    quantity: Quantity = VIL,
 ) -> None:
     """Write an ensemble of a test case in [0, 1]; the file appears whole.
 
@@ -61,13 +68,20 @@ def write_forecast(
         ensemble_MTHW: float32 ``[member, lead_time, height, width]``; NaN where pixels are missing.
         case: names and times.
         provenance: global attributes such as the checkpoint's SHA-256.
+        quantity: what was forecast.
     """
     height, width = ensemble_MTHW.shape[2:]
+    pixel = case.pixel_metres
+    grid, mapping = None, None
+    if case.event is not None:
+        grid, mapping = event_grid(case.event, height=height, width=width, pixel_metres=pixel)
     dataset = forecast_dataset(
         ensemble_MTHW,
+        quantity=quantity,
         minutes=case.minutes,
         init_time=np.datetime64(case.init_time, "ns"),
-        grid=centred_grid(height=height, width=width, pixel_metres=case.pixel_metres),
+        grid=grid or centred_grid(height=height, width=width, pixel_metres=pixel),
+        grid_mapping=mapping,
         attributes={"event_id": case.event_id, "first_frame": case.first_frame, **provenance},
     )
     write_dataset(path, dataset)
@@ -76,16 +90,18 @@ def write_forecast(
 def forecast_dataset(
     ensemble_MTHW: np.ndarray,
     *,
+    quantity: Quantity = VIL,
     minutes: float,
     init_time: np.datetime64 | None,
     grid: Mapping[Hashable, Any],
     grid_mapping: str | None = None,
     attributes: Attributes,
 ) -> xr.Dataset:
-    """Return an ensemble in [0, 1] as VIL code (0-255) and VIL (kg m-2) with CF-1.7 metadata.
+    """Return an ensemble in [0, 1] as code (0-255) and in the quantity's units, by CF-1.7.
 
     Args:
         ensemble_MTHW: float32 ``[member, lead_time, height, width]``; NaN where pixels are missing.
+        quantity: what was forecast.
         minutes: between frames.
         init_time: UTC time of the last context frame; None leaves absolute times out.
         grid: coordinates on ``y`` and ``x`` alone, such as the axes, latitude or the projection.
@@ -127,26 +143,31 @@ def forecast_dataset(
         }
     dataset = xr.Dataset(
         {
-            CODE: (
+            quantity.code_name: (
                 DIMENSIONS,
                 code,
-                {"long_name": "SEVIR code of vertically integrated liquid", "units": "1"},
+                {"long_name": f"code 0-255 of {quantity.title}", "units": "1"},
             ),
-            MASS: (
+            quantity.name: (
                 DIMENSIONS,
-                vil_to_water(code).astype(np.float32),
+                quantity.decode(code).astype(np.float32),
                 {
-                    "standard_name": "atmosphere_mass_content_of_liquid_water",
-                    "long_name": "vertically integrated liquid",
-                    "units": "kg m-2",
+                    "standard_name": quantity.standard_name,
+                    "long_name": quantity.long_name,
+                    "units": quantity.units,
                 },
             ),
         },
         coords=coordinates,
-        attrs={"Conventions": "CF-1.7", "title": TITLE, **attributes},
+        attrs={
+            "Conventions": "CF-1.7",
+            "title": TITLE,
+            "quantity": quantity.name,
+            **attributes,
+        },
     )
     if grid_mapping is not None:
-        for name in (CODE, MASS):
+        for name in dataset.data_vars:
             dataset[name].encoding["grid_mapping"] = grid_mapping
     return dataset
 
@@ -192,14 +213,44 @@ def write_dataset(path: Path, dataset: xr.Dataset) -> None:
             check_target(path)
             # Version 2: its consolidated metadata are a standard that every reader has.
             with replace_folder(path, overwrite=True) as aside:
-                dataset.to_zarr(aside, mode="w", zarr_format=2, consolidated=True)
+                _without_codecs(dataset).to_zarr(aside, mode="w", zarr_format=2, consolidated=True)
         else:
-            packed = {"zlib": True, "complevel": 1, "dtype": "float32"}
-            encoding = {name: dataset[name].encoding | packed for name in (CODE, MASS)}
             with replace_file(path) as aside:
-                dataset.to_netcdf(aside, engine="netcdf4", encoding=encoding)
+                _without_codecs(dataset).to_netcdf(
+                    aside, engine="netcdf4", encoding=_encodings(dataset)
+                )
     except OSError as error:
         raise UserError(f"cannot write {path}: {error}") from None
+
+
+def _without_codecs(dataset: xr.Dataset) -> xr.Dataset:
+    """Drop how an input was packed: its codecs may be of another format, its integers too small."""
+    bare = dataset.drop_encoding()
+    for name, variable in dataset.variables.items():
+        mapping = variable.encoding.get("grid_mapping")
+        if mapping is not None:
+            bare[name].encoding["grid_mapping"] = mapping
+    return bare
+
+
+def _encodings(dataset: xr.Dataset) -> dict[Hashable, dict[str, Any]]:
+    """Return netCDF types that CF-1.7 allows, and no fill value where none can be missing."""
+    encodings: dict[Hashable, dict[str, Any]] = {}
+    for name, variable in dataset.variables.items():
+        if name in dataset.data_vars:
+            encodings[name] = {"zlib": True, "complevel": 1, "dtype": "float32"}
+        elif np.issubdtype(variable.dtype, np.datetime64):
+            encodings[name] = {
+                "dtype": "float64",
+                "units": "minutes since 1970-01-01 00:00:00",
+                "calendar": "standard",
+                "_FillValue": None,
+            }
+        elif variable.dtype.kind in "iu":
+            encodings[name] = {"dtype": "int32", "_FillValue": None}
+        else:
+            encodings[name] = {"_FillValue": None}
+    return encodings
 
 
 def read_forecast(path: Path) -> tuple[np.ndarray, Attributes]:
@@ -210,7 +261,10 @@ def read_forecast(path: Path) -> tuple[np.ndarray, Attributes]:
     """
     try:
         with xr.open_dataset(path, decode_timedelta=False) as dataset:
-            return dataset[CODE].values / np.float32(255), dict(dataset.attrs)
+            name = next((q.code_name for q in QUANTITIES.values() if q.code_name in dataset), None)
+            if name is None:
+                raise KeyError("no code of a quantity")
+            return dataset[name].values / np.float32(255), dict(dataset.attrs)
     except FileNotFoundError:
         raise UserError(f"no forecast at {path}; `prediff forecast` makes it") from None
     except (OSError, KeyError, ValueError) as error:

@@ -12,11 +12,14 @@ from hpc.checkpoint.format import read_state
 from hpc.cluster.runtime import ALONE, Runtime, start_runtime
 from hpc.errors import UserError
 from prediff.config import Config, load_config, setting
-from prediff.data.open_data import open_split
+from prediff.data.open_data import open_split, run_quantity, run_relation
+from prediff.data.orientation import FLIPPED, as_stored
+from prediff.data.quantity import MISSING, VIL
+from prediff.data.radar_code import CONVERTED, check_code, to_code
 from prediff.forecasting.context import check_cadence, check_valid, choose_context, fit_to_size
 from prediff.forecasting.ensemble import EnsembleForecaster
-from prediff.forecasting.file import CODE, Attributes, forecast_dataset
-from prediff.forecasting.input import check_range, to_vil_code
+from prediff.forecasting.file import Attributes, forecast_dataset
+from prediff.forecasting.noise_key import noise_key
 from prediff.forecasting.one_pass import OnePassForecaster, forecaster_of_run
 from prediff.forecasting.starter import (
     STARTER,
@@ -90,6 +93,9 @@ class Forecaster:
             self._forecast = forecaster_of_run(folder, self.config, sharing=self._runtime)
             said = provenance(folder, self.config) | {"run": folder.name}
         self._attributes: Attributes = {**said, "config_sha256": config_sha256(self.config)}
+        self.quantity = run_quantity(self.config)
+        """What the run learned and forecasts."""
+        self.relation = run_relation(self.config)
         self.cadence_minutes = None if folder is None else trained_cadence(folder, self.config)
         """Minutes between the frames that the run learned from, None if not known or several."""
 
@@ -104,16 +110,20 @@ class Forecaster:
         at: datetime | np.datetime64 | None = None,
         place: str = "the input",
     ) -> xr.Dataset:
-        """Return the ensemble ``(realization, lead_time, y, x)`` as VIL code and in kg m-2.
+        """Return the ensemble ``(realization, lead_time, y, x)`` as code and in the run's units.
+
+        It lies where the frames lie, and in the direction that they are stored in.
 
         A pixel that is missing in any frame is missing at every lead time. Member k is the same
         for the same frames, time and run, whatever the number of members and ranks.
 
         Args:
-            frames: ``(time, y, x)``: VIL on 0-255, or kg m-2 where the attribute ``units`` says
-                so; NaN is missing. A plain array ``[T, H, W]`` is VIL on 0-255 at the run's own
-                cadence. As many frames as the run's context, unless ``at`` chooses among more;
-                of the run's frame size or a whole multiple, of which block maxima are taken.
+            frames: time, y and x by name, in any order and direction; the attribute ``units``
+                says what the values are, as `prediff.data.radar_code.to_code` reads it; NaN is
+                missing, and what attributes or a mask say is. A plain array ``[T, H, W]``, rows
+                from the south, is in the run's own coding (VIL on 0-255, dBZ or mm/h) at the
+                run's own cadence. As many frames as the run's context, unless ``at`` chooses among
+                more; of the run's frame size or a whole multiple, of which block maxima are taken.
             at: UTC time of the last context frame; for a plain array, whose frames have no times,
                 it is only written to the output.
             place: names the frames in errors.
@@ -122,10 +132,10 @@ class Forecaster:
             UserError: frames that the run cannot take: their number, size, cadence, coding or
                 times.
         """
-        sent, time = self._runtime.broadcast_object((_as_plain(frames), _utc(at)))
+        sent, time = self._runtime.broadcast_object((_as_plain(frames, place=place), _utc(at)))
         frames = _from_plain(sent)
         if isinstance(frames, xr.DataArray):
-            context = to_vil_code(frames, place=place)
+            context = to_code(frames, quantity=self.quantity, relation=self.relation, place=place)
             context = choose_context(context, count=self.context_frames, at=time, place=place)
             minutes = check_cadence(context, trained=self.cadence_minutes, place=place)
             init_time = context["time"].values[-1]
@@ -141,7 +151,7 @@ class Forecaster:
         intensity = self._forecast.requested_intensity(window)
         options = {"minutes": minutes} if isinstance(self._forecast, OnePassForecaster) else {}
         ensemble = self._forecast(
-            window, case_number=_noise_key(init_time), intensity=intensity, **options
+            window, case_number=noise_key(init_time), intensity=intensity, **options
         )
         ensemble[..., missing] = np.nan
         attributes = dict(self._attributes)
@@ -149,16 +159,20 @@ class Forecaster:
             attributes[REQUESTED_INTENSITY] = intensity
         if self.is_starter:
             attributes |= starter_limits(context, minutes=minutes)
-        return forecast_dataset(
+        if CONVERTED in context.encoding:
+            attributes["input_converted"] = context.encoding[CONVERTED]
+        dataset = forecast_dataset(
             ensemble,
+            quantity=self.quantity,
             minutes=minutes,
             init_time=init_time,
             grid=_grid_of(context),
             grid_mapping=context.encoding.get("grid_mapping"),
             attributes=attributes,
         )
+        return as_stored(dataset, like=context)
 
-    def _from_array(self, frames: np.ndarray, *, place: str) -> tuple[xr.DataArray, float]:
+    def _from_array(self, frames: np.ma.MaskedArray, *, place: str) -> tuple[xr.DataArray, float]:
         if frames.ndim != 3:
             raise UserError(f"{place} has shape {frames.shape}, expected [time, height, width]")
         if len(frames) != self.context_frames:
@@ -170,8 +184,15 @@ class Forecaster:
                 "the cadence of this run is not known: hand in an xarray.DataArray with times"
             )
         values = frames.astype(np.float32)
-        check_range(values, place=place)
-        return xr.DataArray(values, dims=("time", "y", "x"), name=CODE), self.cadence_minutes
+        if self.quantity is VIL:
+            if frames.dtype.kind in "iu":
+                values[values == MISSING] = np.nan
+            check_code(values, place=place)
+        else:
+            self.quantity.check(values, place=place)
+            values = self.quantity.encode(values).astype(np.float32)
+        context = xr.DataArray(values, dims=("time", "y", "x"), name=self.quantity.code_name)
+        return context, self.cadence_minutes
 
 
 def trained_cadence(folder: RunFolder, config: Config) -> float | None:
@@ -195,30 +216,29 @@ def _utc(at: datetime | np.datetime64 | None) -> np.datetime64 | None:
     return None if at is None else np.datetime64(at, "ns")
 
 
-def _as_plain(frames: xr.DataArray | np.ndarray) -> dict[str, Any] | np.ndarray:
+_SENT_ENCODING = ("grid_mapping", FLIPPED, CONVERTED, "scale_factor", "add_offset", "_Unsigned")
+
+
+def _as_plain(frames: xr.DataArray | np.ndarray, *, place: str) -> dict[str, Any] | np.ndarray:
     """Return frames as values that ranks can send each other."""
+    if isinstance(frames, xr.Dataset):
+        raise UserError(f"{place} is a Dataset, expected a DataArray: hand in one variable of it")
     if not isinstance(frames, xr.DataArray):
-        return np.asarray(frames)
-    return {
-        **frames.to_dict(data="array"),
-        "grid_mapping": frames.encoding.get("grid_mapping"),
-    }
+        masked = np.ma.asarray(frames)
+        return np.ma.filled(masked.astype(np.float32), np.nan) if masked.mask.any() else masked.data
+    encoding = {key: frames.encoding[key] for key in _SENT_ENCODING if key in frames.encoding}
+    if "dtype" in frames.encoding:
+        encoding["dtype"] = np.dtype(frames.encoding["dtype"]).str
+    return {**frames.to_dict(data="array"), "encoding": encoding}
 
 
 def _from_plain(frames: dict[str, Any] | np.ndarray) -> xr.DataArray | np.ndarray:
     if isinstance(frames, np.ndarray):
         return frames
+    encoding = frames.pop("encoding")
     array = xr.DataArray.from_dict(frames)
-    if frames["grid_mapping"] is not None:
-        array.encoding["grid_mapping"] = frames["grid_mapping"]
+    array.encoding = encoding
     return array
-
-
-def _noise_key(init_time: np.datetime64 | None) -> int:
-    """Another time, another noise; minutes since 1970."""
-    if init_time is None:
-        return 0
-    return abs(int(init_time.astype("datetime64[m]").astype(np.int64)))
 
 
 def _grid_of(context: xr.DataArray) -> dict[Hashable, Any]:

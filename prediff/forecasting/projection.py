@@ -1,17 +1,18 @@
-"""Where a SEVIR event lies: its Lambert azimuthal equal-area projection, from the catalog.
+"""Where frames lie: an event's projection, from the catalog, and a map's grid as CF writes it.
 
 H, W pixels.
 """
 
-import csv
 import re
 from collections.abc import Hashable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from prediff.data.catalog import catalog_path
+from hpc.errors import UserError
+from prediff.data.catalog import Event
+from prediff.data.formats.image import MapGrid
+from prediff.data.formats.projection import projection_of, to_map
 
 GRID_MAPPING = "crs"
 
@@ -37,42 +38,91 @@ def lambert_azimuthal_equal_area(
 
 
 def event_grid(
-    root: Path, event_id: str, *, height: int, width: int, pixel_metres: float
-) -> dict[Hashable, Any] | None:
-    """Return axes and grid mapping of an event's frames, None where the catalog has no projection.
+    event: Event, *, height: int, width: int, pixel_metres: float
+) -> tuple[dict[Hashable, Any] | None, str | None]:
+    """Return axes and grid mapping of an event's frames, and the mapping's name.
 
+    None where the catalog says no projection, or one that needs pyproj and pyproj is not there.
     The catalog gives the lower left corner; row 0 is the southern one.
     """
-    with catalog_path(root).open(newline="", encoding="utf-8") as file:
-        rows = (row for row in csv.DictReader(file) if row["img_type"] == "vil")
-        row = next(row for row in rows if row["id"] == event_id)
-    text = row.get("proj") or ""
-    found = dict(re.findall(r"\+(\w+)=(\S+)", text))
+    placed = _placed(event)
+    if placed is None:
+        return None, None
+    (x, y), mapping = placed
+    return {
+        "y": _axis("y", y + (np.arange(height) + 0.5) * pixel_metres),
+        "x": _axis("x", x + (np.arange(width) + 0.5) * pixel_metres),
+        GRID_MAPPING: ((), 0, mapping),
+    }, GRID_MAPPING
+
+
+def map_coordinates(grid: MapGrid) -> tuple[dict[Hashable, Any], str | None]:
+    """Return axes of a map's grid, its grid mapping, and the mapping's name; None in degrees."""
+    import pyproj
+
+    crs = pyproj.CRS.from_user_input(grid.projection)
+    if crs.is_geographic:
+        names = ("y", "latitude", "degrees_north"), ("x", "longitude", "degrees_east")
+        values = {"y": grid.y, "x": grid.x}
+        return {
+            name: (name, values[name], {"standard_name": standard, "units": units})
+            for name, standard, units in names
+        }, None
+    mapping = {key: value for key, value in crs.to_cf().items() if not isinstance(value, list)}
+    return {
+        "y": _axis("y", grid.y),
+        "x": _axis("x", grid.x),
+        GRID_MAPPING: ((), 0, mapping | {"proj4": grid.projection}),
+    }, GRID_MAPPING
+
+
+def _placed(event: Event) -> tuple[tuple[float, float], dict[str, Any]] | None:
+    """Return the corner on the map and the grid mapping of an event."""
+    if event.corner is None or not event.projection.strip():
+        return None
+    latitude, longitude = event.corner
+    found = dict(re.findall(r"\+(\w+)=(\S+)", event.projection))
     try:
         origin = float(found["lat_0"]), float(found["lon_0"])
         radius = float(found.get("a") or found["R"])
-        corner = {"latitude": float(row["llcrnrlat"]), "longitude": float(row["llcrnrlon"])}
-    except (KeyError, TypeError, ValueError):
-        return None
-    if found.get("proj") != "laea":
-        return None
-    x, y = lambert_azimuthal_equal_area(**corner, origin=origin, radius=radius)
-
-    def axis(name: str, start: float, size: int) -> tuple[str, np.ndarray, dict[str, str]]:
-        attributes = {
-            "standard_name": f"projection_{name}_coordinate",
-            "units": "m",
-            "axis": name.upper(),
-        }
-        return name, start + (np.arange(size) + 0.5) * pixel_metres, attributes
-
-    mapping = {
+    except (KeyError, ValueError):
+        return _placed_by_proj(event)
+    if found.get("proj") != "laea" or {"x_0", "y_0", "b", "rf"} & set(found):
+        return _placed_by_proj(event)
+    corner = lambert_azimuthal_equal_area(
+        latitude=latitude, longitude=longitude, origin=origin, radius=radius
+    )
+    return corner, {
         "grid_mapping_name": "lambert_azimuthal_equal_area",
         "latitude_of_projection_origin": origin[0],
         "longitude_of_projection_origin": origin[1],
         "false_easting": 0.0,
         "false_northing": 0.0,
         "earth_radius": radius,
-        "proj4": text,
+        "proj4": event.projection,
     }
-    return {"y": axis("y", y, height), "x": axis("x", x, width), GRID_MAPPING: ((), 0, mapping)}
+
+
+def _placed_by_proj(event: Event) -> tuple[tuple[float, float], dict[str, Any]] | None:
+    if "+proj=" not in event.projection or event.corner is None:
+        return None
+    try:
+        crs = projection_of(event.projection)
+        if crs.is_geographic:
+            return None
+        x, y = to_map(event.projection, event.corner[1], event.corner[0], event.id)
+        mapping = {key: value for key, value in crs.to_cf().items() if not isinstance(value, list)}
+    except UserError:
+        return None
+    if "grid_mapping_name" not in mapping:
+        return None
+    return (float(x), float(y)), mapping | {"proj4": event.projection}
+
+
+def _axis(name: str, centres: np.ndarray) -> tuple[str, np.ndarray, dict[str, str]]:
+    attributes = {
+        "standard_name": f"projection_{name}_coordinate",
+        "units": "m",
+        "axis": name.upper(),
+    }
+    return name, centres, attributes

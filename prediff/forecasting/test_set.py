@@ -15,9 +15,10 @@ from hpc.cluster.runtime import Runtime
 from hpc.cluster.stop import StopRequest
 from prediff.config import Config
 from prediff.data.dataset import RadarWindows
-from prediff.data.open_data import is_synthetic, open_split
+from prediff.data.open_data import is_synthetic, open_split, run_quantity
 from prediff.forecasting.file import ForecastWindow, is_forecast_of, write_forecast
 from prediff.forecasting.guidance import guidance_provenance
+from prediff.forecasting.noise_key import noise_key
 from prediff.forecasting.one_pass import forecaster_of_run
 from prediff.graph_cache import graph_cache
 from prediff.run_folder import DIFFUSION, RunFolder
@@ -50,11 +51,10 @@ def chosen_cases(config: Config, windows: RadarWindows) -> list[TestCase]:
     """Return the test windows that are forecast, spread evenly over the test set."""
     wanted = len(windows) if config.forecast.cases == "all" else config.forecast.cases
     chosen = np.unique(np.linspace(0, len(windows) - 1, min(wanted, len(windows))).astype(int))
+    described = ((int(window), describe(config, windows, int(window))) for window in chosen)
     return [
-        TestCase(
-            number=int(window), window=int(window), case=describe(config, windows, int(window))
-        )
-        for window in chosen
+        TestCase(number=noise_key(np.datetime64(case.init_time, "ns")), window=window, case=case)
+        for window, case in described
     ]
 
 
@@ -68,8 +68,9 @@ def describe(config: Config, windows: RadarWindows, window: int) -> ForecastWind
         event_id=event.id,
         first_frame=start,
         init_time=event.time + timedelta(minutes=minutes[last_context]),
-        minutes=minutes[last_context + 1] - minutes[last_context],
+        minutes=windows.cadence_minutes,
         pixel_metres=windows.pixel_metres(position),
+        event=event,
     )
 
 
@@ -115,18 +116,21 @@ def forecast(
         are_there = runtime.broadcast_object(
             [is_forecast_of(case.path(folder), case.case, attributes) for case in cases]
         )
-        missing = [case for case, is_there in zip(cases, are_there, strict=True) if not is_there]
-        if not missing:
+        undone = [case for case, is_there in zip(cases, are_there, strict=True) if not is_there]
+        if not undone:
             return
-        mine = missing[runtime.place.rank :: runtime.place.size]
+        mine = undone[runtime.place.rank :: runtime.place.size]
         forecaster = forecaster_of_run(folder, config)
         forecaster.compile(graph_cache(runtime).compile)
         for done, case in enumerate(mine, 1):
-            window = windows.read_windows([case.window])[0]
+            seen = windows.read_windows([case.window], missing=np.nan)[0]
+            missing_HW = np.isnan(seen[: config.data.context_frames]).any(axis=(0, 3))
+            window = np.nan_to_num(seen, nan=0.0)
             intensity = forecaster.requested_intensity(window)
             ensemble = forecaster(
                 window[: config.data.context_frames], case_number=case.number, intensity=intensity
             )
+            ensemble[..., missing_HW] = np.nan
             said: dict[str, str | int | float] = {
                 "run": folder.name,
                 "config_sha256": config_sha256(config),
@@ -139,6 +143,7 @@ def forecast(
                 ensemble_MTHW=ensemble,
                 case=case.case,
                 provenance=attributes | said,
+                quantity=run_quantity(config),
             )
             say(f"case {done}/{len(mine)} of this rank: {case.case.label}")
             if stop.reason() is not None:

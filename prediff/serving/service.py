@@ -14,7 +14,7 @@ import numpy as np
 import xarray as xr
 
 from hpc.errors import UserError
-from prediff.forecasting.file import CODE
+from prediff.data.quantity import VIL
 from prediff.serving.inbox import Arrival, Inbox
 from prediff.serving.monitoring import Health, Metrics, State
 from prediff.serving.outbox import Outbox, time_label
@@ -208,7 +208,7 @@ class Service:
 
 def described(context: xr.DataArray, forecast: xr.Dataset) -> dict[str, Any]:
     """Return what tells a good forecast from an odd one, codes on 0-255."""
-    code = forecast[CODE].values
+    code = forecast[f"{forecast.attrs.get('quantity', VIL.name)}_code"].values
     valid = np.isfinite(code)
     found: dict[str, Any] = {
         "members": int(forecast.sizes["realization"]),

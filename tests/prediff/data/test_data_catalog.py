@@ -6,13 +6,13 @@ from broken_radar import BROKEN_CATALOG
 from radar_trees import EXPECTED, FILE_2018, MINI, copy_mini, read_catalog, write_catalog
 
 from hpc.errors import UserError
-from prediff.data.catalog import Event, catalog_sha256, read_vil_rows, select_events
+from prediff.data.catalog import Event, catalog_sha256, read_rows, select_events
 
 BOUNDARY = datetime(2019, 6, 1)
 
 
 def selected_ids(root, **bounds):
-    return [event.id for event in select_events(read_vil_rows(root), **bounds)]
+    return [event.id for event in select_events(read_rows(root), **bounds)]
 
 
 def test_training_and_test_events_are_the_references():
@@ -21,7 +21,7 @@ def test_training_and_test_events_are_the_references():
 
 
 def test_an_event_at_the_boundary_belongs_to_the_earlier_side_only():
-    at_boundary = [r.event for r in read_vil_rows(MINI) if r.event.time == BOUNDARY]
+    at_boundary = [r.event for r in read_rows(MINI) if r.event.time == BOUNDARY]
     assert [event.id for event in at_boundary] == ["S721"]
     assert "S721" in selected_ids(MINI, until=BOUNDARY)
     assert "S721" not in selected_ids(MINI, after=BOUNDARY)
@@ -29,7 +29,7 @@ def test_an_event_at_the_boundary_belongs_to_the_earlier_side_only():
 
 def test_only_vil_rows_are_read():
     assert len(read_catalog(MINI)) == 19
-    assert len(read_vil_rows(MINI)) == 10
+    assert len(read_rows(MINI)) == 10
 
 
 def test_an_id_with_two_complete_rows_is_dropped_and_an_incomplete_row_does_not_count(tmp_path):
@@ -50,7 +50,7 @@ def test_events_are_ordered_by_id_as_strings(tmp_path):
 
 
 def test_an_event_knows_where_and_when_it_is():
-    event = select_events(read_vil_rows(MINI))[0]
+    event = select_events(read_rows(MINI))[0]
     assert (event.id, event.file, event.index) == ("R420", FILE_2018, 2)
     assert event.time == datetime(2018, 3, 1)
 
@@ -60,7 +60,7 @@ def test_an_event_knows_where_and_when_it_is():
     [(49, range(-120, 121, 5)), (25, range(-120, 121, 10)), (4, range(0, 40, 10))],
 )
 def test_frame_times_come_from_sevirs_49_offsets_or_from_every_second_one(frames, expected):
-    event = select_events(read_vil_rows(MINI))[0]
+    event = select_events(read_rows(MINI))[0]
     assert event.frame_minutes(frames) == list(expected)
 
 
@@ -80,7 +80,7 @@ def test_a_broken_catalog_is_one_clear_line(tmp_path, case):
     root = copy_mini(tmp_path)
     break_it(root)
     with pytest.raises(UserError, match=message) as caught:
-        read_vil_rows(root)
+        read_rows(root)
     assert str(tmp_path) in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -92,4 +92,4 @@ def test_an_id_that_could_not_name_a_file_is_refused_with_its_line(tmp_path, nam
     rows[0] |= {"id": name, "img_type": "vil"}
     write_catalog(root, rows)
     with pytest.raises(UserError, match=r"CATALOG\.csv, line \d+: id is .*mend the catalog"):
-        read_vil_rows(root)
+        read_rows(root)

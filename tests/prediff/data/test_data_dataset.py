@@ -12,11 +12,14 @@ from prediff.data.selection import Selection
 from prediff.data.sevir import VilReader
 
 NO_VALIDATION = Selection(validation_fraction=0)
+AS_PUBLISHED = 1.0
+"""What the reference takes a missing pixel (255) for."""
+
 AS_REFERENCE = Selection(validation_fraction=0, split_rule="by_sequence")
 
 
 def means_of_windows(data, items):
-    return data.read_windows(items).mean(axis=(1, 2, 3, 4))
+    return data.read_windows(items, missing=AS_PUBLISHED).mean(axis=(1, 2, 3, 4))
 
 
 @pytest.mark.parametrize(
@@ -30,7 +33,7 @@ def test_windows_hold_the_references_frames(split, key, selection):
     np.testing.assert_allclose(
         means_of_windows(data, range(len(data))), EXPECTED[f"{key}/first_means"], atol=1e-6
     )
-    (window,) = data.read_windows([1])
+    (window,) = data.read_windows([1], missing=AS_PUBLISHED)
     np.testing.assert_allclose(
         window.mean(axis=(1, 2, 3)), EXPECTED[f"{key}/frame_means_of_item1"], atol=1e-6
     )
@@ -86,10 +89,21 @@ def test_values_are_the_files_bytes_over_255():
     event = data.events[2]
     with h5py.File(MINI / "data" / event.file) as file:
         raw = file["vil"][event.index]
+    dry_where_missing = np.where(raw == 255, 0, raw)
     np.testing.assert_array_equal(
-        np.rint(data.read_event(2)[..., 0] * 255), np.moveaxis(raw, -1, 0)
+        np.rint(data.read_event(2)[..., 0] * 255), np.moveaxis(dry_where_missing, -1, 0)
     )
+    assert (raw == 255).any()
     assert data.read_event(2).max() <= 1
+
+
+def test_missing_pixels_are_dry_in_training_and_can_be_told_from_dry_ones():
+    data = open_windows(MINI, split="all")
+    dry, told = (data.read_windows(range(3), missing=value) for value in (0.0, np.nan))
+    missing = np.isnan(told)
+    assert missing.any()
+    assert not dry[missing].any()
+    np.testing.assert_array_equal(dry[~missing], told[~missing])
 
 
 def test_windows_frames_and_events_are_cut_from_the_same_pixels():
@@ -131,11 +145,13 @@ def test_a_closed_dataset_opens_its_files_again():
 
 @pytest.mark.parametrize("cache_bytes", [0, 10**9])
 def test_larger_frames_are_reduced_by_block_maximum(cache_bytes):
-    whole = open_windows(MINI, split="test").read_windows(range(6))
+    whole = open_windows(MINI, split="test").read_windows(range(6), missing=np.nan)
     data = open_windows(MINI, split="test", frame_size=(8, 8), cache_bytes=cache_bytes)
     assert (data.frame_shape.height, data.frame_shape.width) == (8, 8)
     corners = [whole[:, :, y::2, x::2] for y in (0, 1) for x in (0, 1)]
-    np.testing.assert_array_equal(data.read_windows(range(6)), np.max(corners, axis=0))
+    # A block with a missing pixel is missing.
+    reduced = data.read_windows(range(6), missing=np.nan)
+    np.testing.assert_array_equal(reduced, np.max(corners, axis=0))
     assert data.read_event(1).shape == (25, 8, 8, 1)
     assert data.read_frames([3]).shape == (1, 8, 8, 1)
 
