@@ -47,9 +47,7 @@ def test_rows_that_are_not_used_are_noted_not_counted_as_problems():
     notes = check(MINI).notes
     assert "vil rows with missing pixels, not used: 1" in notes
     assert "ids listed more than once, not used: 1 (R000)" in notes
-    assert any(
-        "missing pixels (255) of which the catalog says none: 7 of those" in n for n in notes
-    )
+    assert any("of which the catalog says none: 4 of those" in note for note in notes)
 
 
 def test_the_report_names_files_splits_and_verdict():
