@@ -220,6 +220,8 @@ class _Request:
 
         check_target(self.out)
         if self.source is not None:
+            if not self.source.exists():
+                raise UserError(f"no radar file at {self.source}")
             if self.run == STARTER:
                 return read_frames(self.source, event=self.event)
             config = load_config(find_run(self.run).config, self.overrides)

@@ -101,7 +101,7 @@ def test_a_plain_array_is_forecast_at_the_runs_cadence(forecaster, forecast):
         (radar_frames(4).values, "the radar holds 4 frames, the model takes 3"),
         (radar_frames(size=24), "frames of 24x24, the model takes 16x16"),
         (radar_frames(minutes=5), "5 minutes apart, the model was trained on 10"),
-        (radar_frames(units="dBZ"), "is in dBZ, reflectivity"),
+        (radar_frames(units="dBZ"), "is reflectivity .dBZ., the run takes"),
         (radar_frames().values - 32, "are the values dBZ"),
         (radar_frames().where(radar_frames().time > START), "frame 2020-06-01 12:00 has no valid"),
     ],
