@@ -205,6 +205,9 @@ def _own_coordinates(frames: xr.DataArray, dataset: xr.Dataset, path: Path) -> x
         if name in frames.dims or _places_pixels(coordinate, str(name)):
             check_promise(coordinate.shape, stored_bytes=stored_bytes(path), place=path)
             attributes = {k: v for k, v in coordinate.attrs.items() if k in _KEPT_ATTRIBUTES}
+            if name not in frames.dims:
+                eastward = is_longitude(coordinate, str(name))
+                attributes.setdefault("standard_name", "longitude" if eastward else "latitude")
             kept[name] = xr.Variable(coordinate.dims, coordinate.values, attributes)
     if mapping and mapping in dataset.variables and mapping not in kept:
         kept[mapping] = xr.Variable((), 0, _short_attributes(dataset[mapping].attrs))

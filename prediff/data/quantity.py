@@ -67,7 +67,7 @@ class Quantity:
         name: in configurations, catalogs and files.
         title: for people.
         units: of the values, as CF writes them; ``short_units`` as people do.
-        standard_name, long_name: CF's.
+        standard_name, long_name: CF's; its table has no name for all liquid water of a column.
         dry: the value of code 0: no rain, or too little to tell.
         scored_in_code: thresholds and colour levels are codes, not values (the papers' VIL).
         thresholds: of the contingency scores, in values or codes.
@@ -80,7 +80,7 @@ class Quantity:
     title: str
     units: str
     short_units: str
-    standard_name: str
+    standard_name: str | None
     long_name: str
     dry: float
     scored_in_code: bool
@@ -185,7 +185,7 @@ VIL = Quantity(
     title="vertically integrated liquid",
     units="kg m-2",
     short_units="kg/m2",
-    standard_name="atmosphere_mass_content_of_liquid_water",
+    standard_name=None,
     long_name="vertically integrated liquid",
     dry=0.0,
     scored_in_code=True,

@@ -151,17 +151,15 @@ def forecast_dataset(
             quantity.name: (
                 DIMENSIONS,
                 quantity.decode(code).astype(np.float32),
-                {
-                    "standard_name": quantity.standard_name,
-                    "long_name": quantity.long_name,
-                    "units": quantity.units,
-                },
+                {"long_name": quantity.long_name, "units": quantity.units}
+                | ({"standard_name": quantity.standard_name} if quantity.standard_name else {}),
             ),
         },
         coords=coordinates,
         attrs={
             "Conventions": "CF-1.7",
             "title": TITLE,
+            "history": "made by prediff forecast",
             "quantity": quantity.name,
             **attributes,
         },
@@ -239,6 +237,8 @@ def _encodings(dataset: xr.Dataset) -> dict[Hashable, dict[str, Any]]:
     for name, variable in dataset.variables.items():
         if name in dataset.data_vars:
             encodings[name] = {"zlib": True, "complevel": 1, "dtype": "float32"}
+            if "grid_mapping" in variable.encoding:
+                encodings[name]["grid_mapping"] = variable.encoding["grid_mapping"]
         elif np.issubdtype(variable.dtype, np.datetime64):
             encodings[name] = {
                 "dtype": "float64",
