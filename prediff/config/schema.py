@@ -28,8 +28,8 @@ class Synthetic(Section):
 class RainRelation(Section):
     """Z = a R**b, Z in mm6/m3 and R in mm/h; turns reflectivity and rain into each other."""
 
-    a: Annotated[float, Field(gt=0)] = 200.0
-    b: Annotated[float, Field(gt=0)] = 1.6
+    a: Annotated[float, Field(gt=0, description="factor of the relation")] = 200.0
+    b: Annotated[float, Field(gt=0, description="exponent of the relation")] = 1.6
 
 
 class Data(Section):
