@@ -172,7 +172,7 @@ class Forecaster:
         )
         return as_stored(dataset, like=context)
 
-    def _from_array(self, frames: np.ma.MaskedArray, *, place: str) -> tuple[xr.DataArray, float]:
+    def _from_array(self, frames: np.ndarray, *, place: str) -> tuple[xr.DataArray, float]:
         if frames.ndim != 3:
             raise UserError(f"{place} has shape {frames.shape}, expected [time, height, width]")
         if len(frames) != self.context_frames:
