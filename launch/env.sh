@@ -58,11 +58,31 @@ _prediff_has_moved() {
   [ -f "$activate" ] && ! (source "$activate" && [ "$VIRTUAL_ENV" -ef "$_prediff_venv" ])
 }
 
-_prediff_install() {
-  local python log="$_prediff_venv/install.log" source=() clear=()
+# Packages whose sum is known are installed first, and only if they have it; then the project, which
+# is a folder and has no sum, with what is left at its pinned version. A wheelhouse has sums of its own.
+_prediff_pip() {
+  local sums="$_prediff_venv/sums.txt" extras="${PREDIFF_EXTRAS:-dev,mpi}" source=() without="^#"
   if [ -n "${PREDIFF_WHEELHOUSE:-}" ]; then
     source=(--no-index --find-links "$(realpath "$PREDIFF_WHEELHOUSE")")
+    (cd "$PREDIFF_WHEELHOUSE" && sha256sum --quiet --check SHA256SUMS) || return
+  elif [ "$(uname -m)" = x86_64 ]; then
+    # What belongs to an extra that is not wanted is left out, and pins that were changed since.
+    case ",$extras," in *,dev,*) ;; *) without="." ;; esac
+    case ",$extras," in *,mpi,*) ;; *) without="$without\\|^mpich==" ;; esac
+    case ",$extras," in *,baselines,* | *,oracles,*) ;; *) without="$without\\|^pysteps==" ;; esac
+    awk 'NR == FNR { pinned[$1] = 1; next } $1 in pinned' "$_prediff_root/constraints.txt" \
+      "$_prediff_root/launch/sums-x86_64.txt" | grep -v "$without" >"$sums"
+    if [ -s "$sums" ]; then
+      "$_prediff_venv/bin/python" -m pip install --require-hashes --no-deps --requirement "$sums" ||
+        return
+    fi
   fi
+  "$_prediff_venv/bin/python" -m pip install "${source[@]}" \
+    --editable "$_prediff_root[$extras]" --constraint "$_prediff_root/constraints.txt"
+}
+
+_prediff_install() {
+  local python log="$_prediff_venv/install.log" clear=()
   if _prediff_has_moved; then
     echo "prediff: $_prediff_venv was made for another place and is made anew" >&2
     rm -f "$_prediff_venv/bin/python"
@@ -74,9 +94,7 @@ _prediff_install() {
   }
   echo "prediff: installing into $_prediff_venv (once, about two minutes; log: $log)" >&2
   [ -x "$_prediff_venv/bin/python" ] || "$python" -m venv "${clear[@]}" "$_prediff_venv" || return 2
-  if ! "$_prediff_venv/bin/python" -m pip install "${source[@]}" --editable \
-    "$_prediff_root[${PREDIFF_EXTRAS:-dev,mpi}]" --constraint "$_prediff_root/constraints.txt" \
-    >"$log" 2>&1; then
+  if ! _prediff_pip >"$log" 2>&1; then
     tail -n 5 "$log" >&2
     echo "prediff: the installation failed; the whole log is $log" >&2
     return 2

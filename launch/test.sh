@@ -9,6 +9,7 @@ ruff check .
 ruff format --check .
 lint-imports
 mypy hpc prediff profiling
+python launch/sbom.py "${PREDIFF_SBOM:-$VIRTUAL_ENV/sbom.json}" # what was tested, as CycloneDX
 if [ $# -gt 0 ]; then
   exec python -m pytest "$@"
 fi

@@ -15,7 +15,7 @@ python="$(command -v python3.11 || command -v python3)"
 }
 mkdir -p "$1"
 # Wheels of what is needed to build, of all dependencies at their pinned versions, built if need be.
-"$python" -m pip wheel --quiet --wheel-dir "$1" "setuptools>=69" wheel pip
+"$python" -m pip wheel --quiet --wheel-dir "$1" "setuptools==84.0.0" wheel pip
 "$python" -m pip wheel --quiet --wheel-dir "$1" --constraint "$root/constraints.txt" \
   "$root[${PREDIFF_EXTRAS:-dev,mpi}]"
 rm -f "$1"/prediff_hpc-*.whl # installed from its sources
