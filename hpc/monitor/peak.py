@@ -63,16 +63,19 @@ def product_rate(*, side: int = SIDE, rounds: int = ROUNDS) -> float:
     return 2 * side**3 / min(seconds)
 
 
-def job_peak(*, ranks: int, hosts: int, folder: Path | None) -> float | None:
+def job_peak(*, ranks: int, hosts: int, folder: Path | None, pinned: bool = False) -> float | None:
     """Return the operations a second that all devices of a job could do.
 
-    Ranks that share a host's cores share its peak. A peak that was measured is kept in the folder:
-    the best that any start of the run on such a host has seen.
+    A product uses all cores that its process may use, whatever OMP_NUM_THREADS says: MindSpore has
+    a pool of its own. So the rate of a rank that may use the whole host is the host's, and those of
+    ranks that are pinned to cores of their own add up. A peak that was measured is kept in the
+    folder: the best that any start of the run on such a host has seen.
 
     Args:
         ranks: of the job.
         hosts: that they run on.
         folder: of the run; None keeps nothing.
+        pinned: each rank has cores of its own.
 
     Returns:
         None for an NPU without a published figure.
@@ -80,14 +83,12 @@ def job_peak(*, ranks: int, hosts: int, folder: Path | None) -> float | None:
     if ms.get_context("device_target") != "CPU":
         published = npu_figures()
         return None if published is None else ranks * published.operations
-    threads = int(os.environ.get("OMP_NUM_THREADS") or len(os.sched_getaffinity(0)))
-    cores = len(os.sched_getaffinity(0))
-    key = f"{platform.node()}, {threads} threads"
+    key = f"{platform.node()}, {len(os.sched_getaffinity(0))} cores"
     known = _read(folder)
     rate = max(product_rate(), known.get(key, 0.0))
     if folder is not None:
         write_at_once(_file(folder), json.dumps(known | {key: rate}))
-    return hosts * rate * min(ranks / hosts, max(1, cores // threads))
+    return rate * (ranks if pinned else hosts)
 
 
 def npu_figures() -> Published | None:

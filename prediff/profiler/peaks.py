@@ -10,11 +10,11 @@ from hpc.monitor.peak import NPUS, npu_figures, product_rate
 from prediff.profiler.record import Peaks
 
 
-def device_peaks(*, ranks: int = 1, hosts: int = 1) -> Peaks:
+def device_peaks(*, ranks: int = 1, hosts: int = 1, pinned: bool = False) -> Peaks:
     """Return the peaks of all devices of a job together.
 
-    A host's are measured now, with all of its cores or the threads that this process may use, and
-    shared by its ranks.
+    A host's are measured now, on the cores that this process may use: all that the ranks of a host
+    share, or with `pinned` this rank's own.
     """
     if ms.get_context("device_target") != "CPU":
         figures = npu_figures()
@@ -25,12 +25,11 @@ def device_peaks(*, ranks: int = 1, hosts: int = 1) -> Peaks:
                 bandwidth=ranks * figures.bandwidth,
             )
     cores = len(os.sched_getaffinity(0))
-    threads = int(os.environ.get("OMP_NUM_THREADS") or cores)
-    share = hosts * min(ranks / hosts, max(1, cores // threads))
+    parts = ranks if pinned else hosts
     return Peaks(
-        name=f"{hosts} x {cores} cores, measured with {threads} threads a rank",
-        operations=share * product_rate(),
-        bandwidth=share * copy_rate(),
+        name=f"{parts} x {cores} cores, measured",
+        operations=parts * product_rate(),
+        bandwidth=(ranks if pinned else min(ranks, hosts * cores)) * copy_rate(),  # of one thread
     )
 
 

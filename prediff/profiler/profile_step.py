@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from hpc.cluster.affinity import is_pinned
 from hpc.cluster.runtime import Runtime
 from hpc.data.order import SampleOrder
 from hpc.monitor.goodput import read_goodput
@@ -95,7 +96,9 @@ def profile_task(
         machine=machine,
         samples=settings.global_batch,
         operations=recipe.operations(config) * settings.global_batch,
-        peaks=device_peaks(ranks=mesh.size, hosts=len({rank.host for rank in ranks})),
+        peaks=device_peaks(
+            ranks=mesh.size, hosts=len({rank.host for rank in ranks}), pinned=is_pinned()
+        ),
         ranks=tuple(ranks),
         modules=modules,
         goodput={} if run is None else _goodput(run.path / task.name),

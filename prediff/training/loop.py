@@ -7,6 +7,7 @@ import numpy as np
 
 from hpc.checkpoint.manager import CheckpointManager
 from hpc.checkpoint.store import Rotation
+from hpc.cluster.affinity import is_pinned
 from hpc.cluster.heartbeat import Heartbeat
 from hpc.cluster.job import log_folder
 from hpc.cluster.mesh import Mesh
@@ -108,7 +109,7 @@ class _Training:
         if is_first and mesh.size > 1:
             print(mesh.table(hosts), flush=True)
         peak = (
-            job_peak(ranks=mesh.size, hosts=len(set(hosts)), folder=folder.path)
+            job_peak(ranks=mesh.size, hosts=len(set(hosts)), folder=folder.path, pinned=is_pinned())
             if is_first
             else None
         )

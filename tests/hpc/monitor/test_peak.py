@@ -1,9 +1,9 @@
 import json
-import os
 
 import mindspore as ms
 import pytest
 
+from hpc.monitor import peak
 from hpc.monitor.peak import NPUS, job_peak
 from hpc.monitor.progress import Progress
 
@@ -20,14 +20,19 @@ def test_a_peak_is_measured_and_the_best_one_of_a_run_is_kept(tmp_path):
     assert json.loads(file.read_text())["another host"] == 1.0
 
 
-def test_ranks_that_share_a_hosts_cores_share_its_peak(tmp_path, monkeypatch):
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    job_peak(ranks=1, hosts=1, folder=tmp_path)
-    file = tmp_path / "host_peak.json"
-    file.write_text(json.dumps(dict.fromkeys(json.loads(file.read_text()), 1000000000000000.0)))
-    cores = len(os.sched_getaffinity(0))
-    assert job_peak(ranks=8 * cores, hosts=1, folder=tmp_path) == cores * 1e15
-    assert job_peak(ranks=2, hosts=2, folder=tmp_path) == 2e15
+def test_ranks_that_share_a_hosts_cores_share_its_peak(monkeypatch):
+    monkeypatch.setattr(peak, "product_rate", lambda: 1e12)
+    for threads in ("1", "2"):  # whose number a product does not heed
+        monkeypatch.setenv("OMP_NUM_THREADS", threads)
+        for ranks in (1, 2, 8):
+            assert job_peak(ranks=ranks, hosts=1, folder=None) == 1e12
+        assert job_peak(ranks=4, hosts=2, folder=None) == 2e12
+
+
+def test_the_rates_of_ranks_with_cores_of_their_own_add_up(monkeypatch):
+    monkeypatch.setattr(peak, "product_rate", lambda: 1e12)
+    assert job_peak(ranks=2, hosts=1, folder=None, pinned=True) == 2e12
+    assert job_peak(ranks=8, hosts=2, folder=None, pinned=True) == 8e12
 
 
 def test_the_npus_figures_are_the_published_ones():
@@ -36,6 +41,7 @@ def test_the_npus_figures_are_the_published_ones():
         "910B2": 354,
         "910B3": 295,
         "910B4": 246,
+        "910_93": 376,
     }
 
 
