@@ -27,9 +27,9 @@ def lines(report: Path) -> list[str]:
     pins = {canonical(pin.split("==")[0]): pin for pin in CONSTRAINTS.read_text().splitlines()}
     found = []
     for each in json.loads(report.read_text())["install"]:
-        pin = pins[canonical(each["metadata"]["name"])]
+        pin = pins.get(canonical(each["metadata"]["name"]))
         digest = each["download_info"]["archive_info"]["hashes"]["sha256"]
-        found.append(f"{pin} --hash=sha256:{digest}")
+        found += [f"{pin} --hash=sha256:{digest}"] if pin else []
     return sorted(found, key=str.lower)
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from hpc.checkpoint.format import MANIFEST, verify_checkpoint
+from hpc.checkpoint.signature import signature_of
 from hpc.durable_files import write_durably
 from hpc.errors import UserError
 
@@ -72,10 +73,14 @@ def verify_folder(folder: Path) -> dict[str, Any]:
 
 
 def _held(folder: Path) -> Iterable[str]:
-    """Names of the files whose digests the seal holds: all but those that a manifest holds."""
+    """Names of the files whose digests the seal holds.
+
+    All but those that a manifest holds, the seal, and its signature.
+    """
     for path in sorted(folder.rglob("*")):
         beside_manifest = path.name != MANIFEST and (path.parent / MANIFEST).exists()
-        if path.is_file() and path != folder / SEAL and not beside_manifest:
+        apart = path in (folder / SEAL, signature_of(folder / SEAL))
+        if path.is_file() and not apart and not beside_manifest:
             yield path.relative_to(folder).as_posix()
 
 

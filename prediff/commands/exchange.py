@@ -13,6 +13,9 @@ def export(
     run: Annotated[str, typer.Argument(metavar="RUN", help="a run's folder, or its name")],
     out: Annotated[Path, typer.Option("--out", help="folder to make")],
     set_: SetOption = None,
+    key: Annotated[
+        Path | None, typer.Option("--sign", metavar="KEY", help="SSH key that signs the model")
+    ] = None,
 ) -> None:
     """Write a run's networks as one folder with settings, model card and SHA-256.
 
@@ -26,7 +29,7 @@ def export(
     from prediff.run_folder import find_run
 
     folder = find_run(run)
-    export_model(folder, load_config(folder.config, set_ or ()), out=out)
+    export_model(folder, load_config(folder.config, set_ or ()), out=out, key=key)
     size = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
     typer.echo(f"{out}: {size / 1e6:.1f} MB; its card is {out / 'README.md'}")
 
@@ -36,8 +39,14 @@ def import_(
         str, typer.Argument(metavar="FOLDER", help="an export, or hf:OWNER/NAME@REV")
     ],
     name: Annotated[str, typer.Option("--name", help="of the run to make")],
+    signers: Annotated[
+        Path | None,
+        typer.Option("--signers", help="trusted keys, one of which must have signed the model"),
+    ] = None,
 ) -> None:
     """Make an exported model a run, after every byte of it was checked.
+
+    With --signers also who made it: lines of a name and a public SSH key.
 
     Example: prediff import first-model --name taken
     """
@@ -46,5 +55,5 @@ def import_(
 
     check_name(name, what="--name")
     folder = fetch(source) if is_hub_name(source) else Path(source)
-    made = import_model(folder, name=name)
+    made = import_model(folder, name=name, signers=signers)
     typer.echo(f"{made.path}: checked and copied; `prediff forecast --checkpoint {name}` uses it")

@@ -22,8 +22,8 @@ _KEPT_ATTRIBUTES = ("units", "standard_name", "long_name", "axis")
 _MAPPING_NUMBERS_AND_TEXTS = 64
 _LONGEST_TEXT = 4000
 _MINUTE = np.timedelta64(60, "s")
-FUTURE_TOLERANCE = np.timedelta64(15 * 60, "s")
-"""How far a clock may go ahead of ours."""
+FUTURE_TOLERANCE = np.timedelta64(60 * 60, "s")
+"""How far a clock may go ahead of ours, or a product that is stamped with the end of its hour."""
 
 
 def read_gridded(path: Path) -> xr.DataArray:

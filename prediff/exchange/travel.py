@@ -9,6 +9,7 @@ from pathlib import Path
 
 from hpc.checkpoint.format import read_checkpoint, write_checkpoint
 from hpc.checkpoint.seal import SEAL, seal_folder, verify_folder
+from hpc.checkpoint.signature import sign, verify
 from hpc.durable_files import replace_folder, storage_errors_as_advice
 from hpc.errors import UserError
 from prediff.config import Config, save_config
@@ -26,11 +27,15 @@ _NOT_FOR_OTHERS = ("health", "speed", "config", "mesh", "device")
 """Of a checkpoint's state: what concerns its training alone, or names places of its host."""
 
 
-def export_model(folder: RunFolder, config: Config, *, out: Path) -> Path:
+def export_model(folder: RunFolder, config: Config, *, out: Path, key: Path | None = None) -> Path:
     """Write the networks that the run's forecasts use, with card and seal; all of it or nothing.
 
+    Args:
+        key: an SSH key that signs the seal, and so every byte.
+
     Raises:
-        UserError: a network is not trained, or the folder is there already or cannot be written.
+        UserError: a network is not trained, the folder is there already or cannot be written, or
+            the key cannot sign.
     """
     if out.exists():
         raise UserError(f"{out} is there already: remove it, or name another folder with --out")
@@ -58,18 +63,26 @@ def export_model(folder: RunFolder, config: Config, *, out: Path) -> Path:
         save_config(config.model_copy(update={"data": own}), aside / "config.yaml")
         (aside / CARD).write_text(model_card(folder, facts), encoding="utf-8")
         seal_folder(aside, facts=facts)
+        if key is not None:
+            sign(aside / SEAL, key=key)
     return out
 
 
-def import_model(source: Path, *, name: str) -> RunFolder:
+def import_model(source: Path, *, name: str, signers: Path | None = None) -> RunFolder:
     """Make an exported folder a run, after reading every byte of it.
 
+    Args:
+        signers: list of trusted keys; the model must be signed by one of them.
+
     Raises:
-        UserError: it is no export, a byte of it was changed, or there is a run of that name.
+        UserError: it is no export, a byte of it was changed, nobody of the list signed it, or
+            there is a run of that name.
     """
     if not (source / SEAL).is_file():
         raise UserError(f"{source} is no exported model: it has no {SEAL}")
     verify_folder(source)
+    if signers is not None:
+        verify(source / SEAL, signers=signers)
     target = RUNS / name
     if target.exists():
         raise UserError(f"{target} is there already: choose another --name")
@@ -77,6 +90,8 @@ def import_model(source: Path, *, name: str) -> RunFolder:
     with storage_errors_as_advice(target), replace_folder(target) as aside:
         shutil.copytree(source, aside, dirs_exist_ok=True)
         verify_folder(aside)
+        if signers is not None:  # what was copied, should it have changed meanwhile
+            verify(aside / SEAL, signers=signers)
         # A run changes; the seal is of the model as it came.
         (aside / SEAL).rename(aside / f"imported_{SEAL}")
     return RunFolder(target)

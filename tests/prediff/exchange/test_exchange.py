@@ -1,6 +1,8 @@
 """An exported model is a run that others can take, and nobody can change unseen."""
 
 import json
+import shutil
+import subprocess
 import sys
 
 import numpy as np
@@ -9,6 +11,7 @@ from typer.testing import CliRunner
 from untrained_run import untrained_run
 
 from hpc.checkpoint.format import read_checkpoint
+from hpc.checkpoint.seal import seal_folder
 from hpc.errors import UserError
 from prediff.cli import app
 from prediff.config import load_config
@@ -129,3 +132,47 @@ def test_a_name_of_the_hub_needs_a_revision_the_library_and_the_network(monkeypa
     monkeypatch.setitem(sys.modules, "huggingface_hub", Offline)
     with pytest.raises(UserError, match="no route to owner/model at 0123456789abcdef"):
         find_run("hf:owner/model@0123456789abcdef")
+
+
+@pytest.fixture(scope="module")
+def keys(tmp_path_factory):
+    """Two SSH keys, and lists of trusted keys that name one each."""
+    if shutil.which("ssh-keygen") is None:
+        pytest.skip("no ssh-keygen here")
+    folder = tmp_path_factory.mktemp("keys")
+    for name in ("ours", "theirs"):
+        command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / name)]
+        subprocess.run(command, check=True)
+        public = (folder / f"{name}.pub").read_text()
+        (folder / f"{name}.signers").write_text(f"{name}@example.org {public}")
+    return folder
+
+
+def test_a_signed_model_is_imported_by_who_trusts_the_key(run, keys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    model = export_model(*run, out=tmp_path / "model", key=keys / "ours")
+    import_model(model, name="taken", signers=keys / "ours.signers")
+    open_whole(tmp_path / "runs/taken")
+    with pytest.raises(UserError, match="is not signed by a key of"):
+        import_model(model, name="other", signers=keys / "theirs.signers")
+    assert not (tmp_path / "runs/other").exists()
+
+
+def test_a_replaced_model_is_refused_though_every_digest_is_right(run, keys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    model = export_model(*run, out=tmp_path / "model", key=keys / "ours")
+    (model / "README.md").write_text("theirs now")
+    seal_folder(model, facts={})  # which anybody can do
+    import_model(model, name="unsigned")
+    with pytest.raises(UserError, match=r"was changed after ours@example\.org signed it"):
+        import_model(model, name="other", signers=keys / "ours.signers")
+
+
+def test_a_model_without_signature_and_a_missing_key_are_refused(run, keys, exported, tmp_path):
+    with pytest.raises(UserError, match="is not signed: ask"):
+        import_model(exported, name="other", signers=keys / "ours.signers")
+    with pytest.raises(UserError, match="no list of trusted keys"):
+        import_model(exported, name="other", signers=tmp_path / "absent")
+    with pytest.raises(UserError, match="no key at"):
+        export_model(*run, out=tmp_path / "signed", key=tmp_path / "absent")
+    assert not (tmp_path / "signed").exists()
