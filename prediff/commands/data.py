@@ -81,3 +81,75 @@ def synthesize(
             progress=lambda done, total: bar.update(task, completed=done, total=total),
         )
     typer.echo(f"{destination}: {'made' if made else 'already holds'} {events} events")
+
+
+@data_app.command("import")
+def import_(
+    source: Annotated[Path, typer.Argument(help="folder of one service's radar files")],
+    destination: Annotated[Path, typer.Argument(metavar="DIR", help="data folder to make")],
+    label: Annotated[str, typer.Option(help="begins the events' names, such as the service's")],
+    quantity: Annotated[
+        str | None, typer.Option(help="reflectivity or rain_rate [default: the archive's]")
+    ] = None,
+    a: Annotated[float, typer.Option(help="of Z = a R^b, where one becomes the other")] = 200.0,
+    b: Annotated[float, typer.Option(help="of Z = a R^b")] = 1.6,
+    frames: Annotated[int, typer.Option(min=2, help="of an event")] = 25,
+    minutes: Annotated[
+        float | None, typer.Option(min=0.1, help="between frames [default: the usual step]")
+    ] = None,
+    side_km: Annotated[float, typer.Option(min=1, help="of a square tile")] = 384.0,
+    pixels: Annotated[int, typer.Option(min=8, help="along a tile's side")] = 128,
+    dry_share: Annotated[float, typer.Option(help="share of dry windows that is kept")] = 0.1,
+    seed: Annotated[int, typer.Option(min=0, help="of the choice among dry windows")] = 0,
+    licence: Annotated[str, typer.Option(help="of the source")] = "not stated",
+    attribution: Annotated[str, typer.Option(help="how the source wants to be named")] = (
+        "not stated"
+    ),
+    workers: Annotated[int, typer.Option(min=1, help="processes that read files")] = 1,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="say what would be taken")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="stop at a file that is bad")] = False,
+) -> None:
+    """Make a data folder of what a weather service delivers; go on where it was stopped.
+
+    Read are ODIM and KNMI HDF5, MRMS GRIB2, FMI PGM, GeoTIFF, MeteoSwiss GIF, RADOLAN, and CF
+    netCDF and zarr.
+
+    Example: prediff data import /archive/opera /data/opera --label opera --licence "CC BY 4.0"
+    """
+    from prediff.data.importing.plan import make_plan
+    from prediff.data.importing.run import ImportSettings, import_archive
+
+    settings = ImportSettings(
+        label=label, quantity=quantity, a=a, b=b, frames=frames, minutes=minutes, side_km=side_km,
+        pixels=pixels, dry_share=dry_share, seed=seed, licence=licence, attribution=attribution,
+    )  # fmt: skip
+    with Progress(*Progress.get_default_columns(), console=Console(stderr=True)) as bar:
+        looked = bar.add_task("files looked at", total=None)
+        plan = make_plan(
+            source,
+            frames=frames,
+            minutes=minutes,
+            strict=strict,
+            progress=lambda done, total: bar.update(looked, completed=done, total=total),
+        )
+        if dry_run:
+            bar.stop()
+            typer.echo("\n".join(plan.lines()))
+            return
+        task = bar.add_task("windows", total=len(plan.windows))
+        result = import_archive(
+            source,
+            destination,
+            settings=settings,
+            strict=strict,
+            workers=workers,
+            plan=plan,
+            progress=lambda done, total: bar.update(task, completed=done, total=total),
+        )
+    typer.echo("\n".join(result.plan.lines()))
+    for reason, count in sorted(result.left_out.items()):
+        typer.echo(f"left out: {count} {reason}")
+    typer.echo(
+        f"{destination}: {result.events} events; wrote {result.windows_written} windows, kept "
+        f"{result.windows_kept}; look with `prediff data check {destination}`"
+    )
