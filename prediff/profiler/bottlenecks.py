@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from prediff.profiler.operators import COLLECTIVES
 from prediff.profiler.record import PARTS, Loss, RankProfile, Report, StepTimes
 
-PRODUCTS = ("MatMul", "BatchMatMul", "Conv2D", "Conv3D", "Custom")
+PRODUCTS = ("MatMul", "BatchMatMul", "Conv2D", "Conv3D", "CuboidAttention (native)")
 NAMES = {
     "compute": "computing",
     "data": "waiting for batches",

@@ -26,6 +26,9 @@ _COLUMNS = {
     "duration": ("Duration(us)", "Task Duration(us)"),
 }
 COLLECTIVES = re.compile(r"All(Reduce|Gather|ToAll)|ReduceScatter|Broadcast$|Send|Receive|hcom_")
+CUSTOM = "Custom"
+"""What MindSpore calls every operator that is not its own."""
+NATIVE = " (native)"
 UPDATE = re.compile(r"/update-|/pack-|AdamW")
 _WRAPPERS = {"Default", "Gradients", "recompute_Default", "gradients", "loss", "whole"}
 
@@ -45,7 +48,16 @@ class Execution:
 
     @property
     def kind(self) -> str:
-        return re.sub(r"-op\d+$", "", self.name.rsplit("/", 1)[-1])
+        """Return the operator's type; one of ours has the name of the Cell that it is."""
+        found = re.sub(r"-op\d+$", "", self.name.rsplit("/", 1)[-1])
+        if found != CUSTOM:
+            return found
+        cells = [
+            scope.rsplit("-", 1)[1]
+            for scope in self.name.split("/")[:-1]
+            if "-" in scope and not scope.startswith("Grad_")
+        ]
+        return f"{cells[-1].removeprefix('Native')}{NATIVE}" if cells else found
 
     @property
     def is_collective(self) -> bool:

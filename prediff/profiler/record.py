@@ -62,6 +62,16 @@ class Peaks(_Part):
     bandwidth: float
     """Bytes a second of memory."""
 
+    def at_least(self, *, operations: float) -> "Peaks":
+        """Return these peaks, or ones that a rate which was seen does not exceed; the name says so.
+
+        A peak that was measured while the host was busy is below what the device can do.
+        """
+        if operations <= self.operations:
+            return self
+        name = f"{self.name}; raised from {self.operations / 1e9:.4g} GFLOP/s, which was exceeded"
+        return self.model_copy(update={"operations": operations, "name": name})
+
     def floor(self, *, operations: float, moved: float) -> float:
         """Return the least seconds for that many operations and bytes."""
         return max(operations / self.operations, moved / self.bandwidth)
@@ -130,6 +140,8 @@ class Report(_Part):
     ranks: tuple[RankProfile, ...]
     modules: tuple[ModuleWork, ...]
     losses: tuple[Loss, ...] = ()
+    parameters: dict[str, int] = {}
+    """Of the network by the first parts of their names; empty in older reports."""
     goodput: dict[str, float] = {}
     """Seconds by category of the run's stage so far, over all its starts; empty without a run."""
 
@@ -137,6 +149,13 @@ class Report(_Part):
     def step_seconds(self) -> float:
         """The median step of the slowest rank, without the profiler."""
         return max(_median(rank.step_seconds) for rank in self.ranks)
+
+    @property
+    def variation(self) -> float:
+        """Longest minus shortest step of the slowest rank over its median, without the profiler."""
+        slowest = max(self.ranks, key=lambda rank: _median(rank.step_seconds))
+        seconds = slowest.step_seconds
+        return (max(seconds) - min(seconds)) / _median(seconds)
 
     @property
     def mfu(self) -> float:

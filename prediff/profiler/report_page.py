@@ -7,11 +7,14 @@ from pathlib import Path
 from statistics import median
 
 from prediff.pictures.figures import figure_to_png
-from prediff.pictures.page import html_page, inline_picture
+from prediff.pictures.page import html_page, inline_picture, wide
 from prediff.profiler.record import PARTS, ModuleWork, Report
 from prediff.profiler.report_pictures import memory_figure, parts_figure, roofline_figure
 
 LARGEST = 3
+PERFETTO = "https://ui.perfetto.dev"
+NOISY = 0.3
+"""Steps that vary by more than this share are too few or too disturbed to judge by."""
 STARTING = ("install", "import", "compile")
 ROWS = 20
 MEANING = {
@@ -38,6 +41,8 @@ def summary(report: Report) -> str:
     ]
     for loss in report.losses[:LARGEST]:
         lines.append(f"- {loss.cause}: {loss.words} {loss.advice}")
+    if _noise(report):
+        lines.append(_noise(report))
     return "\n".join(lines)
 
 
@@ -66,6 +71,8 @@ def _body(title: str, report: Report) -> Iterator[str]:
     )
     yield _parts_table(report)
     yield _profiler_note(report)
+    yield "<h2>Steps</h2>"
+    yield _steps_table(report)
     yield "<h2>Operators</h2>"
     yield _operator_table(report)
     yield "<h2>Modules, forward</h2>"
@@ -76,6 +83,9 @@ def _body(title: str, report: Report) -> Iterator[str]:
         "roofline",
         "Each point is a module's forward products: on the line is as fast as the device allows.",
     )
+    if report.parameters:
+        yield "<h2>Parameters</h2>"
+        yield _parameter_table(report)
     yield "<h2>Memory</h2>"
     peak = max(rank.resident_peak for rank in report.ranks) / 1e9
     yield f"<p>Largest process: {peak:.2f} GB resident at its peak.</p>"
@@ -93,9 +103,13 @@ def _body(title: str, report: Report) -> Iterator[str]:
         "peak of products": f"{peaks.operations / 1e9:.4g} GFLOP/s, {peaks.name}",
         "peak of memory": f"{peaks.bandwidth / 1e9:.3g} GB/s",
         "operations a step": f"{report.operations / 1e9:.4g} GFLOP, forward and backward",
-        "traces": "traces/rank_N/**/trace_view.json, for chrome://tracing or ui.perfetto.dev",
     }
     yield _table(["", ""], [[key, value] for key, value in facts.items()])
+    yield (
+        f'<p>Every operator on a time line: open <a href="{PERFETTO}">Perfetto</a> and drop a file '
+        '<code>trace_view.json</code> of <a href="traces/">traces/rank_N</a> on it; the trace '
+        "stays in the browser.</p>"
+    )
 
 
 def _compilation(report: Report) -> Iterator[str]:
@@ -136,6 +150,37 @@ def _parts_table(report: Report) -> str:
             [part, MEANING[part], f"{share:.1%}", *(f"{1e3 * value:.1f}" for value in seconds)]
         )
     return _table(["", "", "share", *(f"rank {r.rank}, ms" for r in report.ranks)], rows)
+
+
+def _steps_table(report: Report) -> str:
+    rows = []
+    for rank in report.ranks:
+        seconds = sorted(rank.step_seconds)
+        marks = (seconds[0], median(seconds), seconds[-1])
+        rows.append(
+            [f"rank {rank.rank}", str(len(seconds)), *(f"{1e3 * each:.1f}" for each in marks)]
+        )
+    table = _table(["", "steps", "shortest, ms", "median, ms", "longest, ms"], rows)
+    return table + (f"<p class=note>{escape(_noise(report))}</p>" if _noise(report) else "")
+
+
+def _noise(report: Report) -> str:
+    """Return a warning where the steps vary too much to be judged by, or nothing."""
+    if report.variation <= NOISY and len(report.ranks[0].step_seconds) > 2:
+        return ""
+    return (
+        f"{len(report.ranks[0].step_seconds)} steps that vary by {report.variation:.0%} judge no "
+        "difference smaller than that: time more with --steps, on a host that does nothing else."
+    )
+
+
+def _parameter_table(report: Report) -> str:
+    total = sum(report.parameters.values())
+    rows = [
+        [module, f"{count:,}", f"{count / total:.1%}"]
+        for module, count in sorted(report.parameters.items(), key=lambda item: -item[1])[:ROWS]
+    ]
+    return _table(["module", "parameters", "share"], [*rows, ["all", f"{total:,}", "100%"]])
 
 
 def _profiler_note(report: Report) -> str:
@@ -200,4 +245,4 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     lines = "".join(
         "<tr>" + "".join(f"<td>{escape(text)}</td>" for text in row) + "</tr>" for row in rows
     )
-    return f"<table><thead><tr>{cells}</tr></thead><tbody>{lines}</tbody></table>"
+    return wide(f"<table><thead><tr>{cells}</tr></thead><tbody>{lines}</tbody></table>")

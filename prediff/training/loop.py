@@ -159,6 +159,9 @@ class _Training:
         for number, inputs in enumerate(self.batches, start=self.first):
             timer.lap("data_wait")
             if number == self.first:
+                self.progress.say(
+                    "compiling the step, which takes a while without its graph's cache"
+                )
                 step.compile(*inputs, compiler=self.graphs.compile)
                 self.runtime.barrier()
                 recorder.compiled(number, timer.lap("compile"))

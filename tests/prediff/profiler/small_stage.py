@@ -8,6 +8,7 @@ import numpy as np
 from mindspore import nn, ops
 
 from hpc.cluster.runtime import Runtime
+from hpc.ops.normalization import LayerNorm
 from hpc.train.step import TrainStep
 from prediff.profiler.bottlenecks import find_losses
 from prediff.profiler.peaks import device_peaks
@@ -21,9 +22,10 @@ class SmallLoss(nn.Cell):
     def __init__(self):
         super().__init__()
         self.first, self.second = nn.Dense(WIDTH, WIDTH), nn.Dense(WIDTH, WIDTH)
+        self.norm = LayerNorm(WIDTH)
 
     def construct(self, x):
-        return ops.square(self.second(ops.relu(self.first(x)))).mean()
+        return ops.square(self.norm(self.second(ops.relu(self.first(x))))).mean()
 
 
 def small_step(*, data_group: str | None = None, data_size: int = 1) -> TrainStep:

@@ -77,3 +77,16 @@ def test_the_tables_of_an_ascend_run_are_read(tmp_path):
     assert product.end - product.start == pytest.approx(20e-6)
     assert product.kind == "MatMul"
     assert reduce.is_collective
+
+
+def test_operators_of_ours_have_their_own_names():
+    def kind(name):
+        return Execution(name, 0.0, 1.0).kind
+
+    block = "Default/loss-DiffusionLoss/denoiser-UNet/norm-LayerNorm"
+    assert kind(f"{block}/fused-NativeLayerNorm/Custom-op12") == "LayerNorm (native)"
+    assert kind(f"Gradients/{block}/fused-NativeLayerNorm/Grad_Custom/Custom-op3") == (
+        "LayerNorm (native)"
+    )
+    assert kind(f"{block}/MatMul-op7") == "MatMul"
+    assert kind("Custom-op1") == "Custom"

@@ -11,8 +11,8 @@ from small_stage import profile_small, report_of, small_batch, small_step
 from hpc.cluster.process_info import ProcessInfo
 from hpc.cluster.runtime import Runtime
 from hpc.errors import UserError
-from prediff.profiler.record import PARTS, StepTimes, read_report, write_report
-from prediff.profiler.report_page import summary, write_page
+from prediff.profiler.record import PARTS, Peaks, StepTimes, read_report, write_report
+from prediff.profiler.report_page import PERFETTO, summary, write_page
 
 ms.set_context(mode=ms.GRAPH_MODE)
 
@@ -45,6 +45,8 @@ def test_every_second_of_a_step_belongs_to_one_part(quiet):
     assert mean.communication == mean.eager == 0
     assert {o.phase for o in quiet.operators} >= {"forward", "backward", "update"}
     assert "first" in {o.module for o in quiet.operators if o.kind == "MatMul"}
+    native = {o.phase for o in quiet.operators if o.kind == "LayerNorm (native)"}
+    assert native >= {"forward", "backward"}
     assert len(quiet.step_seconds) == 2
     assert quiet.pool_timeline
     assert quiet.resident_peak > 1e8
@@ -100,8 +102,17 @@ def test_the_report_survives_its_file_and_its_page_is_self_contained(quiet, tmp_
     assert "40% of this stage's 100 s passed in compiled steps; 80% of what came after" in page
     assert page.count("data:image/png;base64,") >= 3
     assert "<script" not in page
-    assert "http" not in page.replace("http://www.w3.org", "")
+    assert "http" not in page.replace("http://www.w3.org", "").replace(PERFETTO, "")
+    assert "judge no difference smaller" in page  # two steps say little
     assert "slow rank" in summary(report)
+
+
+def test_a_peak_that_was_exceeded_is_raised_and_says_so():
+    measured = Peaks(name="2 cores", operations=1e9, bandwidth=1e9)
+    assert measured.at_least(operations=0.5e9) is measured
+    raised = measured.at_least(operations=2e9)
+    assert raised.operations == 2e9
+    assert raised.name == "2 cores; raised from 1 GFLOP/s, which was exceeded"
 
 
 def test_a_file_that_is_no_report_is_refused_in_one_line(tmp_path):
