@@ -121,7 +121,7 @@ def forecast(
             return
         mine = undone[runtime.place.rank :: runtime.place.size]
         forecaster = forecaster_of_run(folder, config)
-        say(f"{len(missing)} cases to forecast; compiling the networks")
+        say(f"{len(undone)} cases to forecast; compiling the networks")
         forecaster.compile(graph_cache(runtime).compile)
         for done, case in enumerate(mine, 1):
             seen = windows.read_windows([case.window], missing=np.nan)[0]
