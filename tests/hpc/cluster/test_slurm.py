@@ -1,4 +1,4 @@
-"""The batch step and the node agent, with stand-ins for srun, scontrol and msrun.
+"""The batch step and the supervisors of its nodes, with stand-ins for srun, scontrol and msrun.
 
 tests/distributed/slurm has the same on a real Slurm.
 """
@@ -7,78 +7,26 @@ import os
 import re
 import signal
 import socket
-import sys
 import threading
 import time
+from datetime import datetime, timedelta
 from pathlib import Path
 
+import psutil
 import pytest
+from slurm_stand_ins import FAST, make_site
 
+from hpc.cluster import slurm
+from hpc.cluster.job import JOB
 from hpc.cluster.marks import End, Marks
 from hpc.cluster.slurm import Allocation, allocation, run_on_nodes
 from hpc.errors import UserError
 
-SRUN = """\
-import os, sys
-command = sys.argv[1:]
-while command[0].startswith("--"):
-    command.pop(0)
-os.environ.update(SLURM_NODEID="0", SLURM_STEP_NUM_NODES="1")
-os.execvp(command[0], command)
-"""
-MSRUN = """\
-import os, subprocess, sys
-command = sys.argv[sys.argv.index("python"):]
-environ = {**os.environ, "MS_ROLE": "MS_WORKER", "RANK_ID": "0", "RANK_SIZE": "1"}
-rank = subprocess.Popen(command, env=environ, start_new_session=True)
-if rank.wait():
-    print(f"Worker process {rank.pid} exit with exception. Error code: {rank.returncode}.")
-    sys.exit(1)
-"""
-SCONTROL = """\
-import sys
-open("scontrol.log", "a").write(" ".join(sys.argv[1:]) + "\\n")
-if sys.argv[1:3] == ["show", "hostnames"]:
-    print("n1\\nn2")
-if sys.argv[1:3] == ["show", "job"]:
-    print("JobId=7 EndTime=Unknown")
-if sys.argv[1:3] == ["show", "node"]:
-    print("NodeName=n1 NodeAddr=127.0.1.1 Port=1")
-"""
-RANK = """\
-import os, signal, sys, time
-from pathlib import Path
-from hpc.cluster.job import enter_job, record_exit_code
-from hpc.cluster.rank_log import redirect_to_rank_log
-from hpc.cluster.stop import StopRequest
-
-enter_job()
-redirect_to_rank_log(Path("log"), 0)
-with StopRequest(stop_file=Path("stop"), max_seconds=None, leads=True) as stop:
-    print("started", flush=True)
-    if sys.argv[1] == "dies":
-        os.kill(os.getpid(), signal.SIGKILL)
-    while sys.argv[1] == "waits" and not stop.reason():
-        time.sleep(0.05)
-code = {"waits": 75, "bad": 2, "good": 0}[sys.argv[1]]
-sys.exit(record_exit_code(code))
-"""
-
 
 @pytest.fixture
 def site(tmp_path, monkeypatch):
-    """A folder with the stand-ins on PATH and a rank as module `rank`."""
-    for name, text in {"srun": SRUN, "msrun": MSRUN, "scontrol": SCONTROL}.items():
-        command = tmp_path / "bin" / name
-        command.parent.mkdir(exist_ok=True)
-        command.write_text(f"#!{sys.executable}\n{text}")
-        command.chmod(0o755)
-    (tmp_path / "rank.py").write_text(RANK)
-    (tmp_path / "log").mkdir()
-    path = f"{tmp_path / 'bin'}:{Path(sys.executable).parent}:{os.environ['PATH']}"
-    monkeypatch.setenv("PATH", path)
-    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{Path(__file__).parents[3]}")
-    monkeypatch.chdir(tmp_path)
+    """A folder with the stand-ins, where the test is."""
+    make_site(tmp_path, monkeypatch)
     return tmp_path
 
 
@@ -90,17 +38,18 @@ def keep_signals():
         signal.signal(number, handler)
 
 
-def run(what: str) -> int:
-    where = Allocation(job=7, nodes=("n1",), restarts=0)
+def run(what: str, nodes: tuple[str, ...] = ("n1",)) -> int:
+    where = Allocation(job=7, nodes=nodes, restarts=0)
     return run_on_nodes(
         ["rank", what], where=where, workers=1, log_dir=Path("log"), stop_file=Path("stop")
     )
 
 
-def when_started(action) -> None:
+def when_started(action, ranks: int = 1) -> None:
+    logs = [Path(f"log/rank_{rank}.log") for rank in range(ranks)]
+
     def wait() -> None:
-        log = Path("log/rank_0.log")
-        while not (log.exists() and "started" in log.read_text()):
+        while not all(log.exists() and "started" in log.read_text() for log in logs):
             time.sleep(0.05)
         action()
 
@@ -177,3 +126,125 @@ def test_a_taken_port_is_left_to_the_next():
         taken.bind(("", first))
         taken.listen()
         assert alone.free_port() > first >= 24321
+
+
+def test_ranks_that_do_not_stop_before_the_limit_are_requeued_as_they_are(site, monkeypatch, capfd):
+    monkeypatch.setattr(slurm, "LAST_SECONDS", 20.0)
+    monkeypatch.setenv("END_TIME", "Unknown")
+    seen = []
+
+    def warn() -> None:
+        end = datetime.now() + timedelta(seconds=24)
+        os.environ["END_TIME"] = end.isoformat(timespec="seconds")
+        os.kill(os.getpid(), signal.SIGUSR1)
+        time.sleep(1)
+        seen.extend(requeues(site))
+        while not requeues(site):
+            time.sleep(0.05)
+        for process in psutil.process_iter(["cmdline"]):
+            if (process.info["cmdline"] or [])[1:] == ["-m", "rank", "deaf"]:
+                process.kill()
+
+    when_started(warn)
+    assert run("deaf") == 1
+    assert seen == [], "too early"
+    assert requeues(site) == ["requeue 7"]
+    assert "did not stop in time: requeued" in capfd.readouterr().err
+
+
+def test_a_loopback_address_of_the_head_is_not_given_to_other_nodes(site):
+    address = Allocation(job=1, nodes=("n1", "n2"), restarts=0).head_address
+    assert not address.startswith("127.")
+
+
+@pytest.fixture
+def two_nodes(site, monkeypatch):
+    """Two nodes whose supervisors look around every moment; nobody may be left on them."""
+    monkeypatch.setenv("FAST", FAST)
+    yield ("n1", "n2")
+    deadline = time.monotonic() + 10
+    while left := of_job():
+        assert time.monotonic() < deadline, [process.cmdline() for process in left]
+        time.sleep(0.05)
+
+
+def of_job() -> list[psutil.Process]:
+    """Return all processes of starts in the current folder."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            environ = process.environ()
+            if JOB in environ and environ.get("HPC_LOG", "").startswith(str(Path.cwd())):
+                found.append(process)
+        except psutil.Error:
+            continue
+    return found
+
+
+def supervisor(node: int) -> psutil.Process:
+    for process in psutil.process_iter():
+        try:
+            environ = process.environ()
+            is_supervisor = environ.get("SLURM_NODEID") == str(node) and JOB not in environ
+            if is_supervisor and process.cwd() == str(Path.cwd()):
+                return process
+        except psutil.Error:
+            continue
+    raise AssertionError(f"no supervisor of node {node}")
+
+
+@pytest.mark.parametrize("node", [0, 1])
+def test_a_killed_supervisor_is_missed_by_the_others_and_named(two_nodes, capfd, node):
+    when_started(lambda: supervisor(node).kill(), ranks=2)
+    assert run("waits", two_nodes) == 1
+    last = capfd.readouterr().err.strip().splitlines()[-1]
+    assert last.startswith(f"error: node {node} ({socket.gethostname()}) has given no sign for")
+
+
+def test_a_rank_that_dies_on_another_node_is_named_in_the_last_line(two_nodes, capfd):
+    assert run("dies", two_nodes) == 1
+    last = capfd.readouterr().err.strip().splitlines()[-1]
+    assert last.startswith(f"error: rank 1 on {socket.gethostname()} was killed by signal 9")
+
+
+def test_bad_input_on_another_node_ends_all(two_nodes, capfd):
+    assert run("bad", two_nodes) == 2
+    assert "rank 1 on" in capfd.readouterr().err.strip().splitlines()[-1]
+
+
+def test_a_rank_that_hangs_on_another_node_is_found(two_nodes, capfd):
+    assert run("hangs", two_nodes) == 1
+    last = capfd.readouterr().err.strip().splitlines()[-1]
+    assert "rank 1 hangs in step 4" in last.replace(f" on {socket.gethostname()}", "")
+
+
+def test_both_nodes_stop_together(two_nodes):
+    when_started(lambda: os.kill(os.getpid(), signal.SIGUSR1), ranks=2)
+    assert run("waits", two_nodes) == 75
+
+
+def test_a_killed_srun_leaves_nobody_and_is_named(two_nodes, capfd):
+    def kill() -> None:
+        for child in psutil.Process().children():
+            if "srun" in " ".join(child.cmdline()):
+                child.kill()
+
+    when_started(kill, ranks=2)
+    assert run("deaf", two_nodes) == 1
+    assert "srun was killed by signal 9" in capfd.readouterr().err
+
+
+def test_a_rank_that_ends_without_a_word_is_no_success(two_nodes, capfd):
+    assert run("quits", two_nodes) == 1
+    assert "before its ranks had" in capfd.readouterr().err
+
+
+def test_a_node_without_msrun_says_so(site, monkeypatch, capfd):
+    (site / "bin/msrun").unlink()
+    lonely = site / "lonely"
+    lonely.mkdir()
+    code = "import sys; sys.executable = '/lonely/python'\n" + FAST
+    monkeypatch.setenv("FAST", code)
+    monkeypatch.setenv("PATH", f"{site / 'bin'}:/usr/bin:/bin")
+    assert run("good") == 1
+    assert f"msrun is not on PATH of {socket.gethostname()}" in capfd.readouterr().err
