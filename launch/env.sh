@@ -66,10 +66,9 @@ _prediff_pip() {
     source=(--no-index --find-links "$(realpath "$PREDIFF_WHEELHOUSE")")
     (cd "$PREDIFF_WHEELHOUSE" && sha256sum --quiet --check SHA256SUMS) || return
   elif [ "$(uname -m)" = x86_64 ]; then
-    # What belongs to an extra that is not wanted is left out, and pins that were changed since.
+    # The sums are of the default extras; pins that were changed since have none.
     case ",$extras," in *,dev,*) ;; *) without="." ;; esac
     case ",$extras," in *,mpi,*) ;; *) without="$without\\|^mpich==" ;; esac
-    case ",$extras," in *,baselines,* | *,oracles,*) ;; *) without="$without\\|^pysteps==" ;; esac
     awk 'NR == FNR { pinned[$1] = 1; next } $1 in pinned' "$_prediff_root/constraints.txt" \
       "$_prediff_root/launch/sums-x86_64.txt" | grep -v "$without" >"$sums"
     if [ -s "$sums" ]; then
