@@ -14,7 +14,7 @@ from hpc.errors import UserError
 from hpc.monitor.tensorboard_writer import TensorBoardWriter
 from prediff.config import Config
 from prediff.data.dataset import RadarWindows
-from prediff.data.open_data import is_synthetic, open_split
+from prediff.data.open_data import is_synthetic, open_split, run_quantity
 from prediff.evaluation.baselines import Baselines
 from prediff.evaluation.compare_runs import SCOREBOARD
 from prediff.evaluation.origin import origin
@@ -61,7 +61,7 @@ def evaluate(
         UserError: no forecasts or older ones, no test data, data that the protocol cannot use, or
             no case that can be scored.
     """
-    protocol = protocol_named(config.evaluate.protocol)
+    protocol = protocol_named(config.evaluate.protocol, quantity=run_quantity(config))
     with open_split(folder, config, "test") as windows:
         cases, left_out = _checked_cases(folder, config, windows)
         minutes = cases[0].case.minutes
@@ -110,7 +110,7 @@ def check_protocol(config: Config) -> None:
     Raises:
         UserError: unknown, or frames of another number or size are needed.
     """
-    protocol = protocol_named(config.evaluate.protocol)
+    protocol = protocol_named(config.evaluate.protocol, quantity=run_quantity(config))
     protocol.check_data(
         context_frames=config.data.context_frames,
         forecast_frames=config.data.forecast_frames,
@@ -140,7 +140,7 @@ def _checked_cases(
 ) -> tuple[list[TestCase], dict[str, str]]:
     """Return the cases, and those whose forecasts are damaged with the reason."""
     cases = chosen_cases(config, windows)
-    protocol_named(config.evaluate.protocol).check_data(
+    protocol_named(config.evaluate.protocol, quantity=run_quantity(config)).check_data(
         context_frames=config.data.context_frames,
         forecast_frames=config.data.forecast_frames,
         height=config.data.frame_size,
@@ -255,6 +255,7 @@ def _draw(
         for case in shown:
             context, observation = _frames_of(config, windows, case)
             scene: dict[str, Any] = {
+                "quantity": run_quantity(config),
                 "context": context,
                 "observation": observation,
                 "forecasts": _forecasts(folder, config, case, context, baselines),

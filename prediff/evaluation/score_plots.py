@@ -7,12 +7,19 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullLocator
 
+from prediff.data.quantity import VIL, quantity_named
 from prediff.pictures.colours import SYSTEM_COLOURS
 from prediff.pictures.figures import new_figure
-from prediff.verification.headline import Headline, headlines
+from prediff.verification.headline import Headline, headlines, units_of
 
 FEWEST_PIXELS = 10
 """A frequency from fewer pixels says nothing of reliability."""
+
+
+def _scored(tables: dict[str, Any]) -> str:
+    """Return what is scored, as titles name it."""
+    quantity = quantity_named(tables["protocol"].get("quantity", VIL.name))
+    return "VIL" if quantity is VIL else quantity.title
 
 
 def _colours(tables: dict[str, Any]) -> dict[str, str]:
@@ -106,7 +113,7 @@ def reliability_diagram(tables: dict[str, Any], *, system: str) -> Figure:
         frequency = np.where(pixels >= FEWEST_PIXELS, _values(curve["observed_frequency"]), np.nan)
         top.plot(probability, frequency, color=colour, marker="o", markersize=3.5)
         top.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03), aspect="equal")
-        top.set_title(f"VIL ≥ {threshold}", fontsize=9)
+        top.set_title(f"{_scored(tables)} ≥ {threshold}{units_of(tables['protocol'])}", fontsize=9)
         bottom.bar(probability, pixels, width=0.7 / max(len(pixels) - 1, 1), color=colour)
         bottom.set_yscale("symlog", linthresh=1)
         bottom.set_yticks([1, 1e3, 1e6])
@@ -141,7 +148,7 @@ def spread_and_skill(tables: dict[str, Any]) -> Figure:
         axis.plot(minutes, spread, linestyle="--", label=f"{system}, spread", **style)
     axis.set_ylim(bottom=0)
     axis.set_xlabel("lead time (minutes)", fontsize=9)
-    axis.set_ylabel("root mean square, VIL / 255", fontsize=9)
+    axis.set_ylabel("root mean square, code / 255", fontsize=9)
     figure.legend(loc="outside right upper", fontsize=8, frameon=False)
     _plain(axis)
     return figure
@@ -287,7 +294,8 @@ def performance_diagram(tables: dict[str, Any]) -> Figure:
     axis.set(xlim=(0, 1), ylim=(0, 1), aspect="equal")
     axis.set_xlabel("success ratio (1 - false alarm ratio)", fontsize=9)
     axis.set_ylabel("probability of detection", fontsize=9)
-    axis.set_title(f"{of.replace('_', ' ')}, by VIL threshold", fontsize=9, pad=8)
+    name = _scored(tables)
+    axis.set_title(f"{of.replace('_', ' ')}, by {name} threshold", fontsize=9, pad=8)
     axis.spines[["top", "right"]].set_visible(False)
     axis.tick_params(labelsize=8)
     axis.legend(fontsize=8, frameon=True, framealpha=0.9, edgecolor="0.85", loc="upper right")

@@ -17,7 +17,7 @@ from hpc.train.tree_sum import summation_tree
 from prediff.config import Config
 from prediff.data.augmentation import AugmentationMode, augment
 from prediff.data.dataset import RadarWindows
-from prediff.data.open_data import open_split
+from prediff.data.open_data import open_split, run_quantity
 from prediff.models import build_autoencoder
 from prediff.models.adversarial_loss import DiscriminatorLoss, GeneratorLoss
 from prediff.models.autoencoder import Autoencoder
@@ -193,7 +193,10 @@ def open_samples(folder: RunFolder, config: Config) -> Iterator[Samples]:
             shown = validation.read_frames(chosen[:: len(chosen) // SHOWN_FRAMES][:SHOWN_FRAMES])
             mean, _ = network.encode(ms.Tensor(shown))
             decoded = network.decode(mean).asnumpy()
-            picture = frame_rows({"radar": shown[..., 0], "reconstruction": decoded[..., 0]})
+            picture = frame_rows(
+                {"radar": shown[..., 0], "reconstruction": decoded[..., 0]},
+                quantity=run_quantity(config),
+            )
             board.picture("pictures/reconstructions", picture, step=step)
 
         batches = FrameBatches(frames, config, augmentation=settings.augmentation)

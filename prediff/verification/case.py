@@ -1,6 +1,6 @@
 """One forecast beside its observation, checked once, with what several scores share.
 
-M member, T lead time, H height, W width. Values are VIL / 255, so [0, 1]; NaN is a missing pixel.
+M member, T lead time, H height, W width. Values are code / 255, so [0, 1]; NaN is a missing pixel.
 """
 
 from dataclasses import dataclass
@@ -9,14 +9,18 @@ from functools import cached_property
 import numpy as np
 
 from hpc.errors import UserError
+from prediff.data.quantity import VIL, Quantity
 
 VIL_SCALE = np.float32(255)
-"""Thresholds are given on the 0-255 scale of SEVIR's VIL."""
+"""Thresholds of VIL are given on the 0-255 scale of SEVIR's code."""
 
 
 @dataclass(frozen=True)
 class ScoredCase:
     """A forecast ``[M, T, H, W]`` and what was observed ``[T, H, W]``, float32.
+
+    Args:
+        quantity: whose codes they are; thresholds are in its units (of VIL: codes).
 
     Raises:
         UserError: shapes that do not belong together, infinities, or values on another scale.
@@ -24,6 +28,7 @@ class ScoredCase:
 
     ensemble: np.ndarray
     observation: np.ndarray
+    quantity: Quantity = VIL
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "ensemble", np.asarray(self.ensemble, np.float32))
@@ -44,7 +49,7 @@ class ScoredCase:
         highest = np.nanmax(self.observation, initial=0)
         if highest > 1.001:
             raise UserError(
-                f"the observation reaches {highest:g}; scores take VIL / 255, values in [0, 1]"
+                f"the observation reaches {highest:g}; scores take code / 255, values in [0, 1]"
             )
 
     @property
@@ -69,16 +74,24 @@ class ScoredCase:
         return bool(self.valid.all())
 
     @cached_property
-    def ensemble_vil(self) -> np.ndarray:
-        return self.ensemble * VIL_SCALE
+    def ensemble_scored(self) -> np.ndarray:
+        """The ensemble in the units of thresholds."""
+        return self._scored(self.ensemble)
 
     @cached_property
-    def mean_vil(self) -> np.ndarray:
-        return self.mean * VIL_SCALE
+    def mean_scored(self) -> np.ndarray:
+        return self._scored(self.mean)
 
     @cached_property
-    def observation_vil(self) -> np.ndarray:
-        return self.observation * VIL_SCALE
+    def observation_scored(self) -> np.ndarray:
+        return self._scored(self.observation)
+
+    def _scored(self, unit: np.ndarray) -> np.ndarray:
+        code = unit * VIL_SCALE
+        if self.quantity.scored_in_code:
+            return code
+        # float32(code / 255) * 255 may be a hair below the code of a threshold.
+        return self.quantity.decode(np.round(code.astype(np.float64), 4))
 
 
 def blocks(values: np.ndarray, size: int) -> np.ndarray:

@@ -117,7 +117,7 @@ class ContingencyFamily:
         def scaled(values: np.ndarray, times_255: np.ndarray) -> np.ndarray:
             return values / np.float32(1 / 255) if self.reference_scaling else times_255
 
-        observation = scaled(case.observation, case.observation_vil)
+        observation = scaled(case.observation, case.observation_scored)
 
         def counts(forecast: np.ndarray) -> np.ndarray:
             return np.stack(
@@ -131,8 +131,8 @@ class ContingencyFamily:
                 ]
             )
 
-        members = counts(scaled(case.ensemble, case.ensemble_vil)).sum(axis=2)
-        mean = members if case.members == 1 else counts(scaled(case.mean, case.mean_vil))
+        members = counts(scaled(case.ensemble, case.ensemble_scored)).sum(axis=2)
+        mean = members if case.members == 1 else counts(scaled(case.mean, case.mean_scored))
         return {f"contingency/{ENSEMBLE_MEAN}": mean, f"contingency/{MEMBERS}": members}
 
     def scores(self, sums: Mapping[str, np.ndarray]) -> list[Score]:

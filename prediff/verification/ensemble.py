@@ -151,7 +151,7 @@ class RankHistogramFamily:
     """
 
     members: int
-    rain_threshold: float = 16.0
+    rain_threshold: float | None = None
     name: str = "rank_histogram"
 
     def case_sums(self, case: ScoredCase) -> Sums:
@@ -163,7 +163,10 @@ class RankHistogramFamily:
             below += member < case.observation
             ties += member == case.observation
         highest = np.maximum(case.observation, case.ensemble.max(axis=0))
-        rain = case.valid & (highest * VIL_SCALE >= self.rain_threshold)
+        threshold = self.rain_threshold
+        if threshold is None:
+            threshold = case.quantity.threshold_code(case.quantity.rain_threshold)
+        rain = case.valid & (highest * VIL_SCALE >= threshold)
         return {
             "rank_histogram": np.stack(
                 [self._histogram(below, ties, chosen) for chosen in (case.valid, rain)]

@@ -10,6 +10,7 @@ from typing import Any
 
 from rich.table import Table
 
+from prediff.data.quantity import VIL, quantity_named
 from prediff.verification.contingency import POOLED
 from prediff.verification.ensemble import FAIR_CRPS, GAUSSIAN_CRPS, PLAIN_CRPS
 from prediff.verification.score import ENSEMBLE, ENSEMBLE_MEAN, MEMBERS
@@ -34,7 +35,7 @@ class Headline:
     @property
     def tag(self) -> str:
         """The title in the letters of a file's or a curve's name."""
-        text = self.title.replace("≥ ", "from_").replace(" / ", "_per_")
+        text = self.title.replace("≥ ", "from_").replace(" / ", "_per_").replace("/", "_per_")
         return re.sub(r"[^\w.-]+", "_", text).strip("_")
 
     def entry(self, tables: dict[str, Any], system: str) -> dict[str, Any]:
@@ -59,12 +60,19 @@ class Headline:
         return first if key(first) < key(second) else None
 
 
+def units_of(protocol: dict[str, Any]) -> str:
+    """Return the units behind a threshold, with a space; nothing for codes."""
+    quantity = quantity_named(protocol.get("quantity", VIL.name))
+    return "" if quantity.scored_in_code else f" {quantity.short_units}"
+
+
 def headlines(tables: dict[str, Any]) -> list[Headline]:
     """Return the headline scores of the tables' protocol; each names what it is a score of."""
     protocol = tables["protocol"]
     of = protocol["categorical_of"]
     thresholds = [f"{threshold:g}" for threshold in protocol["thresholds"]]
     rain, storm = thresholds[0], thresholds[min(1, len(thresholds) - 1)]
+    units = units_of(protocol)
     poolings = [f"pool_{pooling}" for pooling in protocol["poolings"]]
     crps = protocol["crps"]
 
@@ -84,7 +92,7 @@ def headlines(tables: dict[str, Any]) -> list[Headline]:
             for name in poolings[1:]
         ),
         *(
-            one(f"CSI ≥ {threshold}", HIGHER, of, csi, poolings[0], threshold)
+            one(f"CSI ≥ {threshold}{units}", HIGHER, of, csi, poolings[0], threshold)
             for threshold in thresholds
         ),
         *(
@@ -92,10 +100,17 @@ def headlines(tables: dict[str, Any]) -> list[Headline]:
             for name in poolings
         ),
         one("mean HSS", HIGHER, of, "heidke_skill_score", poolings[0], "mean"),
-        one(f"frequency bias ≥ {rain}", NEAR_ONE, of, "frequency_bias", poolings[0], rain),
-        one(f"frequency bias ≥ {storm}", NEAR_ONE, of, "frequency_bias", poolings[0], storm),
-        one(f"FSS ≥ {storm}, 17 px", HIGHER, ENSEMBLE, "fractions_skill_score", storm, "scale_17"),
-        one(f"Brier skill ≥ {rain}", HIGHER, ENSEMBLE, "brier_skill_score", rain),
+        one(f"frequency bias ≥ {rain}{units}", NEAR_ONE, of, "frequency_bias", poolings[0], rain),
+        one(f"frequency bias ≥ {storm}{units}", NEAR_ONE, of, "frequency_bias", poolings[0], storm),
+        one(
+            f"FSS ≥ {storm}{units}, 17 px",
+            HIGHER,
+            ENSEMBLE,
+            "fractions_skill_score",
+            storm,
+            "scale_17",
+        ),
+        one(f"Brier skill ≥ {rain}{units}", HIGHER, ENSEMBLE, "brier_skill_score", rain),
         one("MSE", LOWER, ENSEMBLE_MEAN, "mean_squared_error"),
         one("MAE", LOWER, ENSEMBLE_MEAN, "mean_absolute_error"),
         one("SSIM", HIGHER, ENSEMBLE_MEAN, "structural_similarity"),

@@ -78,7 +78,11 @@ class NeighbourhoodFamily:
         members = case.members
         for time, valid in enumerate(case.valid):
             fields = np.stack(
-                [case.observation_vil[time], case.mean_vil[time], *case.ensemble_vil[:, time]]
+                [
+                    case.observation_scored[time],
+                    case.mean_scored[time],
+                    *case.ensemble_scored[:, time],
+                ]
             )
             for number, threshold in enumerate(self.thresholds):
                 counts = window_counts((fields >= threshold) & valid, self.scales)

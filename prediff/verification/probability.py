@@ -38,8 +38,8 @@ class ProbabilityFamily:
         chosen = slice(None) if case.complete else case.valid
         counts = np.empty((len(self.thresholds), times, levels, 2), np.int64)
         for number, threshold in enumerate(self.thresholds):
-            above = np.count_nonzero(case.ensemble_vil >= threshold, axis=0)
-            seen = case.observation_vil >= threshold
+            above = np.count_nonzero(case.ensemble_scored >= threshold, axis=0)
+            seen = case.observation_scored >= threshold
             flat = ((lead * levels + above) * 2 + seen)[chosen]
             counts[number] = np.bincount(flat.ravel(), minlength=times * levels * 2).reshape(
                 times, levels, 2

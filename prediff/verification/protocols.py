@@ -5,10 +5,11 @@ score CSI 0.442 with pooled counts and 0.436 with the mean over lead times. A pr
 choice, and two results are compared only if they were made by the same one.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from difflib import get_close_matches
 
 from hpc.errors import UserError
+from prediff.data.quantity import VIL, Quantity
 from prediff.verification.contingency import LEAD_TIME_MEAN, POOLED, VIL_THRESHOLDS
 from prediff.verification.ensemble import FAIR_CRPS, GAUSSIAN_CRPS, PLAIN_CRPS
 from prediff.verification.score import ENSEMBLE_MEAN, MEMBERS
@@ -22,7 +23,9 @@ class Protocol:
         context_frames, forecast_frames, height, width, cadence_minutes: the data.
         test_from: first day of the test period, ISO; the period has no end.
         window_stride: frames between the starts of two windows of one event.
-        thresholds, poolings: of the contingency scores, VIL on the 0-255 scale.
+        quantity: what is scored; published protocols are of VIL.
+        thresholds, poolings: of the contingency scores; of VIL on the 0-255 scale, of others in
+            their units.
         counting, pooled_counting: ``pooled`` or ``lead_time_mean``, at pooling 1 and above.
         epsilon: added to the denominators of contingency scores.
         undefined: what a score without events counts as; None leaves it out of means.
@@ -43,6 +46,7 @@ class Protocol:
     cadence_minutes: float | None = None
     test_from: str | None = None
     window_stride: int | None = None
+    quantity: str = VIL.name
     thresholds: tuple[float, ...] = VIL_THRESHOLDS
     poolings: tuple[int, ...] = (1, 4, 16)
     counting: str = POOLED
@@ -54,6 +58,11 @@ class Protocol:
     crps: str = FAIR_CRPS
     members: int | None = None
     notes: str = ""
+
+    @property
+    def scored(self) -> str:
+        """The protocol's name, with the quantity where it is not the published one."""
+        return self.name if self.quantity == VIL.name else f"{self.name} of {self.quantity}"
 
     def describe(self) -> dict:
         """Return the protocol as JSON-able values."""
@@ -179,14 +188,31 @@ PROTOCOLS = {
 }
 
 
-def protocol_named(name: str) -> Protocol:
+def protocol_named(name: str, *, quantity: Quantity = VIL) -> Protocol:
     """Return a protocol by name.
 
+    Args:
+        quantity: what is scored; ``native`` takes its thresholds.
+
     Raises:
-        UserError: no such protocol; the line lists all of them and the nearest.
+        UserError: no such protocol; the line lists all of them and the nearest. Or one that was
+            published for another quantity.
     """
     if name in PROTOCOLS:
-        return PROTOCOLS[name]
+        found = PROTOCOLS[name]
+        if quantity.name == found.quantity:
+            return found
+        if found is NATIVE:
+            return replace(
+                NATIVE,
+                quantity=quantity.name,
+                thresholds=quantity.thresholds,
+                notes=f"{NATIVE.notes} Thresholds are in {quantity.short_units}.",
+            )
+        raise UserError(
+            f"protocol '{name}' scores {found.quantity}, the run forecasts {quantity.name}: use "
+            "protocol 'native'"
+        )
     near = get_close_matches(name, PROTOCOLS, n=1)
     hint = f"; did you mean '{near[0]}'?" if near else ""
     raise UserError(f"no protocol '{name}'; there are {', '.join(PROTOCOLS)}{hint}")

@@ -21,6 +21,7 @@ from zipfile import BadZipFile
 import numpy as np
 
 from hpc.errors import UserError
+from prediff.data.quantity import VIL, quantity_named
 from prediff.verification.case import ScoredCase
 from prediff.verification.contingency import ContingencyFamily
 from prediff.verification.continuous import ContinuousFamily
@@ -138,7 +139,11 @@ class Scoreboard:
             families = families_of(self.protocol, members=members[system])
             added[system] = EventSums()
             for number, frames in enumerate(ensemble):
-                case = ScoredCase(frames, observation[number])
+                case = ScoredCase(
+                    frames,
+                    observation[number],
+                    quantity_named(self.protocol.quantity),
+                )
                 if len(case.observation) != len(self.lead_minutes):
                     raise UserError(
                         f"'{system}' has {len(case.observation)} lead times, the scoreboard "
@@ -160,7 +165,7 @@ class Scoreboard:
         Raises:
             UserError: other protocol, lead times, systems or members, or a case in both.
         """
-        check_comparable(self.protocol.name, other.protocol.name)
+        check_comparable(self.protocol.scored, other.protocol.scored)
         if not other._sums:
             return
         if self.lead_minutes != other.lead_minutes:
@@ -180,6 +185,7 @@ class Scoreboard:
         state = {
             "format": np.array(FORMAT),
             "protocol": np.array(self.protocol.name),
+            "quantity": np.array(self.protocol.quantity),
             "lead_minutes": np.array(self.lead_minutes),
             "systems": np.array(self.systems, dtype=np.str_),
             "members": np.array([self.members[system] for system in self.systems], np.int64),
@@ -197,7 +203,11 @@ class Scoreboard:
             raise UserError("this is not a saved scoreboard of this version; evaluate again")
         board = cls(
             lead_minutes=tuple(np.asarray(state["lead_minutes"])),
-            protocol=protocol or protocol_named(str(state["protocol"])),
+            protocol=protocol
+            or protocol_named(
+                str(state["protocol"]),
+                quantity=quantity_named(str(state.get("quantity", VIL.name))),
+            ),
         )
         for system, members in zip(state["systems"], state["members"], strict=True):
             prefix = f"{system}/"

@@ -168,7 +168,7 @@ def test_pooling_takes_the_maximum_of_whole_blocks_and_cuts_the_rest():
     [
         (np.zeros((2, 16, 16)), np.zeros((2, 16, 16)), r"\[member, time, height, width\]"),
         (np.zeros((1, 2, 16, 16)), np.zeros((3, 16, 16)), "do not have the same times"),
-        (np.zeros((1, 1, 4, 4)), np.full((1, 4, 4), 200.0), "VIL / 255"),
+        (np.zeros((1, 1, 4, 4)), np.full((1, 4, 4), 200.0), "code / 255"),
         (np.full((1, 1, 4, 4), np.inf), np.zeros((1, 4, 4)), "infinite"),
     ],
 )
