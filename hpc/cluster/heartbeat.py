@@ -126,6 +126,11 @@ class HangDetector:
         now = self._clock()
         return {rank: self._newest(rank, now) for rank in self._ranks}
 
+    def forgive(self, seconds: float) -> None:
+        """Do not count seconds in which nobody looked: the whole job may have been suspended."""
+        self._suspended = {rank: since + seconds for rank, since in self._suspended.items()}
+        self._seen = {rank: (sign, when + seconds) for rank, (sign, when) in self._seen.items()}
+
     def _newest(self, rank: int, now: float) -> Position:
         sign = _read(self._folder, rank)
         if sign is None:

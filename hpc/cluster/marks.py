@@ -147,6 +147,13 @@ class Marks:
             return None
         return time.monotonic() - self._signs[node][1]
 
+    def forgive(self, seconds: float) -> None:
+        """Do not count seconds in which this host did not look."""
+        self._signs = {
+            node: (written, seen + seconds, sign)
+            for node, (written, seen, sign) in self._signs.items()
+        }
+
     def host(self, node: int) -> str:
         """Return the name of a node that has given a sign."""
         return self._signs[node][2]["host"]

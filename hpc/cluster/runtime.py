@@ -2,8 +2,10 @@
 
 import logging
 import os
+import socket
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -13,7 +15,7 @@ from mindspore import communication
 
 from hpc.cluster.file_barrier import FileBarrier
 from hpc.cluster.gather import gather_in_group
-from hpc.cluster.job import barrier_of_job
+from hpc.cluster.job import barrier_of_job, in_job
 from hpc.cluster.mesh import Mesh
 from hpc.cluster.process_info import ProcessInfo, discover, is_scheduler
 from hpc.environment import has_npu
@@ -197,6 +199,8 @@ def start_runtime(*, device: str = "auto") -> Runtime:
     ms.set_context(mode=ms.GRAPH_MODE)
     if not place.has_collectives or place.size == 1:
         return Runtime(place=place, device=target, world_group=None)
+    if not in_job():
+        _require_scheduler(os.environ)
     communication.init()
     assert communication.get_rank() == place.rank, "the launcher's rank is not MindSpore's"
     return Runtime(
@@ -205,6 +209,34 @@ def start_runtime(*, device: str = "auto") -> Runtime:
         world_group=communication.GlobalComm.WORLD_COMM_GROUP,
         file_barrier=barrier_of_job(rank=place.rank, size=place.size),
     )
+
+
+SCHEDULER_SECONDS = 30.0
+"""How long a rank looks for the scheduler; both have loaded MindSpore by then."""
+
+
+def _require_scheduler(environ: Mapping[str, str]) -> None:
+    """Check that the scheduler that a launcher other than ours names is there.
+
+    Raises:
+        UserError: nobody listens: the variables are left over from another job.
+    """
+    host, port = environ.get("MS_SCHED_HOST", ""), environ.get("MS_SCHED_PORT", "")
+    if not host or not port.isdigit():
+        return
+    deadline = time.monotonic() + SCHEDULER_SECONDS
+    while True:
+        try:
+            socket.create_connection((host, int(port)), timeout=5).close()
+            return
+        except OSError as error:
+            if time.monotonic() > deadline:
+                raise UserError(
+                    f"MS_ROLE={environ.get('MS_ROLE')} makes this process a rank, and its "
+                    f"scheduler {host}:{port} is not there ({error}): unset MS_ROLE if it is left "
+                    "over, or start with msrun"
+                ) from None
+            time.sleep(1)
 
 
 _NO_NEWS = ("CPU device is not supported", "'enable_compile_cache' will be deprecated")

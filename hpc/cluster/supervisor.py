@@ -167,10 +167,14 @@ class _Supervisor:
             return True
         if time.monotonic() > self.deadline:
             return self._end_the_late()
-        if time.monotonic() > self.next_look:
-            self.next_look = time.monotonic() + LOOK_SECONDS
-            return self._look_around()
-        return False
+        late = time.monotonic() - self.next_look
+        if late < 0:
+            return False
+        if late > LOOK_SECONDS:  # this process was suspended, and the ranks with it, probably
+            self.detector.forgive(late)
+            self.marks.forgive(late)
+        self.next_look = time.monotonic() + LOOK_SECONDS
+        return self._look_around()
 
     def _is_killed_by_user(self) -> bool:
         if self.signals.count > self.told:

@@ -36,14 +36,14 @@ ON_ONE_HOST = ("launcher", "msrun", "scheduler", "rank")
 ON_SLURM = ("supervisor", "msrun", "scheduler", "rank", "srun", "batch step")
 CLEAN_SECONDS = 60
 MOST_LINES = 40
-UNTIL = "diffusion"
 
 
 class Start:
     """One start of the command, by a way that the subclasses know."""
 
-    def __init__(self, name: str, folder: Path) -> None:
-        self.name, self.folder, self.mark = name, folder, uuid.uuid4().hex
+    def __init__(self, name: str, folder: Path, until: str = "diffusion") -> None:
+        self.name, self.folder, self.until = name, folder, until
+        self.mark = uuid.uuid4().hex
         self.run = folder / "runs" / name
         self.log = folder / f"{name}.log"
         self.begin()
@@ -64,7 +64,7 @@ class Start:
         return self.log.read_text(errors="replace") if self.log.exists() else ""
 
     def has_done(self) -> bool:
-        return any(f"  {UNTIL}  {how}" in self.text() for how in ("done in", "already done"))
+        return any(f"  {self.until}  {how}" in self.text() for how in ("done in", "already done"))
 
     def processes(self) -> list[psutil.Process]:
         """Return what this start has running, its own sleeping helpers and zombies left out."""
@@ -223,11 +223,22 @@ def drive(
     kills: int,
     slurm: bool = False,
     kinds: Sequence[str] | None = None,
+    until: str = "diffusion",
     seed: int = 0,
     timeout: float = 900,
     seconds: float = 3e7,
 ) -> dict[str, object]:
     """Do all of it and return the report.
+
+    Args:
+        folder: of the runs; a run `undisturbed` that is there already is taken.
+        kills: how many processes to kill.
+        slurm: whether on the two nodes of a Slurm.
+        kinds: of processes, in turn.
+        until: the last stage to do.
+        seed: of the random moments.
+        timeout: seconds that one start may take.
+        seconds: begin no new start to be killed after this time.
 
     Raises:
         AssertionError: a process outlives its start, a start needs more than the same command, or
@@ -249,7 +260,7 @@ def drive(
         kind_of_start = SlurmStart if slurm else HostStart
         undisturbed = folder / "runs" / "undisturbed"
         if not contents(undisturbed):
-            start: Start = HostStart("undisturbed", folder)
+            start: Start = HostStart("undisturbed", folder, until)
             assert wait(start, lambda: False, timeout=timeout) == "done", start.text()[-4000:]
             start.end()
             seconds_until_gone(start)
@@ -264,7 +275,7 @@ def drive(
             name = f"{'slurm' if slurm else 'host'}_{runs}"
             shutil.rmtree(folder / "runs" / name, ignore_errors=True)
             while True:
-                start = kind_of_start(name, folder)
+                start = kind_of_start(name, folder, until)
                 starts += 1
                 if deaths.total() >= kills or time.monotonic() > end:
                     found = wait(start, lambda: False, timeout=timeout)
@@ -305,6 +316,8 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=30)
     parser.add_argument("--slurm", action="store_true")
     parser.add_argument("--kinds", nargs="+", choices=sorted({*ON_ONE_HOST, *ON_SLURM}))
+    parser.add_argument("--until", choices=("autoencoder", "latents", "diffusion"))
+    parser.set_defaults(until="diffusion")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--timeout", type=float, default=900, help="seconds of one start")
     parser.add_argument("--seconds", type=float, default=3e7, help="of all killed starts")

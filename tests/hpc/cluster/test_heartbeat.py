@@ -138,3 +138,14 @@ def test_without_a_launcher_no_file_is_written(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Heartbeat(None, rank=0).step(1)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_job_that_was_suspended_as_a_whole_goes_on(watch, heartbeats, clock):
+    for one in heartbeats:
+        one.step(3)
+    assert watch.stuck_rank() is None
+    clock.now += 3600
+    watch.forgive(3600)
+    assert watch.stuck_rank() is None
+    clock.now += SHORTEST_PROMISE + 1
+    assert watch.stuck_rank() is not None

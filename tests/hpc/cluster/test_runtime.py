@@ -1,6 +1,9 @@
+import socket
+
 import pytest
 
 from hpc import environment
+from hpc.cluster import runtime as runtime_module
 from hpc.cluster.mesh import Mesh
 from hpc.cluster.runtime import start_runtime
 from hpc.environment import check_threads, prepare_environment
@@ -41,6 +44,21 @@ def test_an_npu_is_found_by_its_device_file(monkeypatch, tmp_path):
     assert not environment.has_npu()
     (tmp_path / "davinci7").touch()
     assert environment.has_npu()
+
+
+def test_a_rank_whose_scheduler_is_not_there_says_so_in_one_line(monkeypatch):
+    monkeypatch.setattr(runtime_module, "SCHEDULER_SECONDS", 0.0)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        left_over = {
+            "MS_ROLE": "MS_WORKER",
+            "MS_SCHED_HOST": "127.0.0.1",
+            "MS_SCHED_PORT": str(free.getsockname()[1]),
+        }
+        with pytest.raises(UserError, match="unset MS_ROLE if it is left over"):
+            runtime_module._require_scheduler(left_over)
+        free.listen()
+        runtime_module._require_scheduler(left_over)
 
 
 def test_ranks_share_the_cores_of_their_host(monkeypatch):

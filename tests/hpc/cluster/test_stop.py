@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from hpc.cluster.stop import STOPPED_EXIT_CODE, StopRequest
+from hpc.cluster.stop import STOPPED_EXIT_CODE, StopRequest, StopSignals
 
 
 def request(stop_file=None, **options) -> StopRequest:
@@ -76,3 +76,17 @@ def test_the_time_is_over_for_all_ranks_when_it_is_for_the_leader():
 
 def test_the_exit_code_is_the_one_that_is_documented():
     assert STOPPED_EXIT_CODE == os.EX_TEMPFAIL == 75
+
+
+def test_a_terminal_that_goes_away_is_a_request_and_one_that_is_to_be_ignored_is_none():
+    with request() as stop:
+        os.kill(os.getpid(), signal.SIGHUP)
+        assert stop.reason() == "SIGHUP"
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
+    try:
+        with request() as stop, StopSignals() as signals:
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert stop.reason() is None
+            assert signals.count == 0
+    finally:
+        signal.signal(signal.SIGHUP, before)
