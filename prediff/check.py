@@ -112,7 +112,7 @@ def check_ranks(config: Config, *, ranks: int, trains: Collection[str] = TRAININ
         task = training_task(name, config)
         if task.is_wanted(config):
             with _section(f"train_{task.name}"):
-                task.recipe().mesh(config, ranks=ranks)
+                task.recipe().parallelize(config, ranks=ranks)
 
 
 def check_prerequisites(folder: RunFolder, config: Config, *, does: Collection[str]) -> None:

@@ -14,18 +14,21 @@ import hpc  # noqa: F401  (prepares the environment before MindSpore is imported
 import mindspore as ms  # isort: skip
 import numpy as np
 
+from hpc.train.step import TrainStep
 from prediff.config import Config, load_config
 from prediff.diffusion import DiffusionLoss
 from prediff.training.denoiser import made_up_inputs
-from prediff.training.denoiser_step import DenoiserStep, build_step
+from prediff.training.denoiser_step import build_step
 from prediff.training.diffusion_network import build_loss
+from prediff.training.parallelize import parallelize_denoiser
 from profiling.timing import median_seconds
 
 
-def make_step(config: Config) -> tuple[DenoiserStep, DiffusionLoss]:
+def make_step(config: Config) -> tuple[TrainStep, DiffusionLoss]:
     """Return the step of a configuration's denoiser on one process, and its loss Cell."""
     loss = build_loss(config)
-    return build_step(loss, config), loss
+    parallelism = parallelize_denoiser(config, ranks=1)
+    return build_step(loss, config, parallelism=parallelism), loss
 
 
 def make_inputs(config: Config, batch: int) -> tuple[np.ndarray, ...]:
@@ -53,7 +56,7 @@ def main(
         ms.set_context(mode=mode)
         step, _ = make_step(config)
 
-        def run(step: DenoiserStep = step) -> dict[str, float]:
+        def run(step: TrainStep = step) -> dict[str, float]:
             return step(*inputs, learning_rate=1e-3).read()
 
         first = median_seconds(run, runs=1, warm_up=0)

@@ -25,7 +25,7 @@ from mindspore import nn, ops  # noqa: E402
 
 from hpc.cluster.mesh import Mesh  # noqa: E402
 from hpc.cluster.runtime import start_runtime  # noqa: E402
-from hpc.train.step import TrainStep  # noqa: E402
+from hpc.train.step import train_step  # noqa: E402
 from hpc.train.zero import shard_over_data  # noqa: E402
 from prediff.planning.plan import state_bytes  # noqa: E402
 
@@ -62,7 +62,7 @@ def main(
         process = psutil.Process()
         before = process.memory_info().rss
         loss = Loss(layers).set_train()
-        step = TrainStep(
+        step = train_step(
             loss,
             {parameter.name: parameter for parameter in loss.trainable_params()},
             data_group=runtime.data_group(mesh),

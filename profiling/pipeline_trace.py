@@ -34,15 +34,17 @@ from hpc.cluster.mesh import Mesh  # noqa: E402
 from hpc.cluster.runtime import Runtime, start_runtime  # noqa: E402
 from hpc.pipeline.actions import Action, Backward, Forward, Receive, Schedule, Send  # noqa: E402
 from hpc.pipeline.costs import StageCosts  # noqa: E402
+from hpc.pipeline.engine import PipelineEngine  # noqa: E402
 from hpc.pipeline.folded import FoldedEngine  # noqa: E402
 from hpc.pipeline.simulate import Played, simulate  # noqa: E402
-from hpc.pipeline.step import PipelineTrainStep  # noqa: E402
+from hpc.train.step import TrainStep  # noqa: E402
 from prediff.config import Config, load_config  # noqa: E402
 from prediff.diffusion import DiffusionLoss, noise_schedule  # noqa: E402
 from prediff.diffusion.pipelined_loss import chunks_of_rank  # noqa: E402
 from prediff.models import build_denoiser  # noqa: E402
 from prediff.planning.plan import plan  # noqa: E402
-from prediff.training.denoiser_step import SCALAR_NAMES, block_costs  # noqa: E402
+from prediff.training.denoiser_step import SCALAR_NAMES  # noqa: E402
+from prediff.training.parallelize import denoiser_blocks  # noqa: E402
 from profiling.pipeline_bubbles import draw_timeline  # noqa: E402
 
 Timed = tuple[Action, float, float]
@@ -65,24 +67,24 @@ def make_config(
     )
 
 
-def make_step(
-    config: Config, runtime: Runtime, seen: list[Timed]
-) -> tuple[PipelineTrainStep, Schedule]:
+def make_step(config: Config, runtime: Runtime, seen: list[Timed]) -> tuple[TrainStep, Schedule]:
     """Return the step of this rank's stage, which tells what it does, and its schedule."""
     stages = config.parallel.pipeline
     loss = DiffusionLoss(
         build_denoiser(config), schedule=noise_schedule(name="linear", num_steps=1000)
     )
     loss.set_train(True)
-    engine = FoldedEngine(
-        chunks_of_rank(loss, stages=stages, stage=runtime.place.rank, costs=block_costs(config)),
+    costs = denoiser_blocks(config).costs
+    passes = FoldedEngine(
+        chunks_of_rank(loss, stages=stages, stage=runtime.place.rank, costs=costs),
         runtime=runtime,
         mesh=Mesh(pipeline=stages),
         micro_batches=config.train_diffusion.global_batch,
         observe=lambda *action: seen.append(action),
     )
-    step = PipelineTrainStep(engine, scalar_names=SCALAR_NAMES, weight_decay=0.0, max_norm=1.0)
-    return step, engine.schedule
+    engine = PipelineEngine(passes, scalars=len(SCALAR_NAMES))
+    step = TrainStep(engine, scalar_names=SCALAR_NAMES, weight_decay=0.0, max_norm=1.0)
+    return step, passes.schedule
 
 
 def batch(config: Config) -> tuple[np.ndarray, ...]:

@@ -17,15 +17,16 @@ from hpc.pipeline.schedule import (
     forward_only,
     gpipe,
 )
-from hpc.pipeline.stage_parameters import Share
+from hpc.pipeline.stage_parameters import StageParameters
 from hpc.pipeline.transport import Transport
 from hpc.train.compile_cache import Compiler
-from hpc.train.step import as_tensor
+from hpc.train.engines import micro_batch
+from hpc.train.update import Sums
 from hpc.train.without_dropout import without_dropout
 
 
 class FoldedEngine:
-    """See `hpc.pipeline.engine.Engine`.
+    """See `hpc.pipeline.engine.Passes`.
 
     Args:
         chunks: this rank's pieces by number; of a pipeline of p ranks, rank r has r and 2p-1-r.
@@ -76,16 +77,16 @@ class FoldedEngine:
             shapes.update(part)
         self._shapes = [shapes[c] for c in sorted(shapes)]
 
-    def connect(self, share: Share, sums: Sequence[Parameter], scalar_sums: Parameter) -> None:
+    def connect(self, parameters: StageParameters, sums: Sums) -> None:
         self._backwards = {}
         for c, chunk in self._chunks.items():
-            layout, buckets = share.of_chunk(c)
+            layout, buckets = parameters.of_chunk(c)
             self._backwards[c] = ChunkBackward(
                 chunk,
                 carried=(c > 0) + len(chunk.skips_taken),
                 layout=layout,
-                sums=[sums[b] for b in buckets],
-                scalar_sums=scalar_sums,
+                sums=[sums.buckets[b] for b in buckets],
+                scalar_sums=sums.scalars,
             )
         self._train = self._executor(self.schedule, self._backwards, self._observe)
         look = forward_only(
@@ -139,10 +140,9 @@ class FoldedEngine:
 
     def _micro_batches(self, inputs: Sequence[np.ndarray | Tensor]) -> list[dict[int, Tensor]]:
         taken = sorted({number for chunk in self._chunks.values() for number in chunk.inputs})
-        size, rest = divmod(inputs[0].shape[0], self.micro_batches)
-        assert rest == 0, f"{inputs[0].shape[0]} samples in {self.micro_batches} micro-batches"
+        mine = [inputs[number] for number in taken]
         return [
-            {n: as_tensor(inputs[n][k * size : (k + 1) * size]) for n in taken}
+            dict(zip(taken, micro_batch(mine, k, of=self.micro_batches), strict=True))
             for k in range(self.micro_batches)
         ]
 

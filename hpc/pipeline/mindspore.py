@@ -19,15 +19,16 @@ from hpc.cluster.runtime import Runtime
 from hpc.pipeline.chunk import Chunk
 from hpc.pipeline.mindspore_graphs import AccumulatedGradients, Collect, Staged
 from hpc.pipeline.schedule import plain_placement
-from hpc.pipeline.stage_parameters import Share
+from hpc.pipeline.stage_parameters import StageParameters
 from hpc.train.buckets import Flatten
 from hpc.train.compile_cache import Compiler
-from hpc.train.step import as_tensor
+from hpc.train.engines import as_tensor
+from hpc.train.update import Sums
 from hpc.train.without_dropout import without_dropout
 
 
 class MindSporeEngine:
-    """See `hpc.pipeline.engine.Engine`. Every rank has the whole network in its host's memory.
+    """See `hpc.pipeline.engine.Passes`. Every rank has the whole network in its host's memory.
 
     Args:
         chunks: all pieces, in order; stage s runs piece s. They share no parameter: MindSpore would
@@ -58,12 +59,16 @@ class MindSporeEngine:
         self._look = _by_mindspore(micro_batched, stages=mesh.pipeline)
         self._compiles_training = False
 
-    def connect(self, share: Share, sums: Sequence[Parameter], scalar_sums: Parameter) -> None:
+    def connect(self, parameters: StageParameters, sums: Sums) -> None:
         held, gradient_of = self.held[self.stage], self._gradients.accumulated_of
-        gradients = [gradient_of(held[name]) for name in share.layout.shapes]
+        gradients = [gradient_of(held[name]) for name in parameters.layout.shapes]
         unused = [gradient_of(self._staged.start.one)] if self.stage == 0 else []
         self._collect = Collect(
-            gradients, unused, pack=Flatten(share.layout), sums=sums, scalar_sums=scalar_sums
+            gradients,
+            unused,
+            pack=Flatten(parameters.layout),
+            sums=sums.buckets,
+            scalar_sums=sums.scalars,
         )
 
     def compile(self, *inputs: np.ndarray | Tensor, compiler: Compiler) -> None:

@@ -16,7 +16,7 @@ Shapes = Mapping[str, tuple[int, ...]]
 
 
 @dataclass(frozen=True)
-class Share:
+class StageParameters:
     """What one rank holds, as buckets."""
 
     layout: FlatLayout
@@ -51,14 +51,14 @@ class Share:
         return layout, numbers
 
 
-def make_share(
+def make_stage_parameters(
     parameters: Sequence[Shapes],
     *,
     placement: Placement,
     rank: int,
     bucket_bytes: int,
     row_multiple: int = 1,
-) -> Share:
+) -> StageParameters:
     """Return what a rank holds.
 
     Args:
@@ -85,4 +85,4 @@ def make_share(
         users += [chunks_alike] * len(parts)
         shapes.update(group)
     layout = FlatLayout(shapes=shapes, buckets=tuple(buckets), row_multiple=row_multiple)
-    return Share(layout=layout, users=tuple(users), placement=placement, rank=rank)
+    return StageParameters(layout=layout, users=tuple(users), placement=placement, rank=rank)

@@ -23,8 +23,11 @@ def build_autoencoder(config: Config) -> Autoencoder:
     )
 
 
-def build_denoiser(config: Config) -> EarthformerUNet:
+def build_denoiser(config: Config, *, recompute: bool = False) -> EarthformerUNet:
     """Return the Earthformer-UNet with starting weights.
+
+    Args:
+        recompute: whether blocks compute parts of themselves again in their backward pass.
 
     Raises:
         UserError: settings that cannot work together.
@@ -32,8 +35,7 @@ def build_denoiser(config: Config) -> EarthformerUNet:
     settings = config.denoiser
     options = {
         **_shared(config, settings),
-        # A rank with the whole denoiser runs it block by block (prediff/training/denoiser_step.py).
-        "recompute": settings.recompute and config.parallel.pipeline > 1,
+        "recompute": recompute,
     }
     return EarthformerUNet(
         context_length=config.data.context_frames,

@@ -9,17 +9,16 @@ from dataclasses import dataclass, replace
 
 import psutil
 
-from hpc.cluster.mesh import Mesh, make_mesh
+from hpc.cluster.mesh import Mesh
 from hpc.errors import UserError
 from hpc.monitor.peak import NPUS, Published, job_peak
 from hpc.pipeline.costs import StageCosts
-from hpc.pipeline.partition import fold_blocks
-from hpc.pipeline.schedule import folded_one_forward_one_backward, micro_batches_of
+from hpc.pipeline.schedule import folded_one_forward_one_backward
 from hpc.pipeline.simulate import simulate
 from prediff.config import Config
 from prediff.models.cost import Cost
 from prediff.models.denoiser_cost import DenoiserCost
-from prediff.models.unet_chunks import unet_skips
+from prediff.training.parallelize import parallelize_denoiser
 
 GIGA = 1e9
 
@@ -213,23 +212,19 @@ class _Cluster:
 
     def lay_out(self, stages: int) -> MeshPlan:
         """Return the plan of a number of stages; UserError if it cannot be."""
-        settings = self.config.train_diffusion
-        mesh = make_mesh(ranks=self.ranks, pipeline=stages, global_batch=settings.global_batch)
-        share = settings.global_batch // mesh.data
-        micro_batches = micro_batches_of(samples=share, largest=settings.micro_batch, stages=stages)
-        samples = share // micro_batches
+        parallel = self.config.parallel.model_copy(update={"pipeline": stages})
+        config = self.config.model_copy(update={"parallel": parallel})
+        decided = parallelize_denoiser(config, ranks=self.ranks)
+        mesh, micro_batches = decided.mesh, decided.micro_batches
+        global_batch = config.train_diffusion.global_batch
+        samples = global_batch // mesh.data // micro_batches
+        bounds = decided.bounds if stages > 1 else (0, len(self.each))
         if stages == 1:
-            bounds: tuple[int, ...] = (0, len(self.each))
             seconds = [self._seconds(cost, samples) for cost in self.each]
-            passes = 4 if self.config.denoiser.recompute else 3
+            passes = 4 if config.denoiser.recompute else 3
             compute, bubble = passes * sum(seconds) * micro_batches, 0.0
             live: tuple[int, ...] = (0,)
         else:
-            bounds = fold_blocks(
-                [cost.operations for cost in self.each],
-                stages=stages,
-                skips=unet_skips(self.config.denoiser.depths),
-            )
             compute, bubble, live = self._simulate(bounds, micro_batches, samples)
         ranks = tuple(
             self._rank(mesh, bounds, stage, samples, micro_batches, live[stage])
@@ -239,7 +234,7 @@ class _Cluster:
         copies = sum(rank.parameters for rank in ranks) - self.costs.parameters(self.costs.blocks)
         tied = 2 * 4 * copies / stages / self.device.near
         step = compute + tied + self._reduce(mesh, 4 * heaviest) + self._update(mesh, heaviest)
-        useful = 3 * sum(cost.operations for cost in self.each) * settings.global_batch
+        useful = 3 * sum(cost.operations for cost in self.each) * global_batch
         return MeshPlan(
             mesh=mesh,
             micro_batches=micro_batches,

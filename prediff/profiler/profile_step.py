@@ -36,7 +36,7 @@ from prediff.profiler.record import (
 from prediff.profiler.report_page import write_page
 from prediff.profiler.step_loop import Rounds, profile_rank
 from prediff.run_folder import RunFolder
-from prediff.training.recipe import MakeInputs, micro_batches
+from prediff.training.recipe import MakeInputs
 from prediff.training.task import TrainingTask
 
 BATCHES = 64
@@ -67,7 +67,8 @@ def profile_task(
     """
     machine = describe_machine()
     recipe, settings = task.recipe(), task.settings(config)
-    mesh = recipe.mesh(config, ranks=runtime.place.size)
+    parallelism = recipe.parallelize(config, ranks=runtime.place.size)
+    mesh = parallelism.mesh
     made_up = nullcontext((BATCHES * settings.global_batch, recipe.made_up_inputs(config)))
     with made_up if run is None else _inputs_of(task, run, config) as (count, make_inputs):
         order = SampleOrder(count, settings.global_batch, config.seed)
@@ -77,7 +78,7 @@ def profile_task(
             batch = order.rank_batch(number, data_rank=data_rank, data_size=mesh.data)
             return make_inputs(*batch, number)
 
-        trained = recipe.build(config, runtime=runtime, mesh=mesh)
+        trained = recipe.build(config, runtime=runtime, parallelism=parallelism)
         mine = profile_rank(
             trained.step,
             produce,
@@ -89,7 +90,7 @@ def profile_task(
     ranks = [RankProfile.model_validate(each) for each in everyone]
     if not runtime.is_first:
         return None
-    parts = micro_batches(settings, data_ranks=mesh.data)
+    parts = parallelism.micro_batches
     with output_to(folder / "traces" / "output.log"):
         modules = _modules(
             task,

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 import numpy as np
 from mindspore import Tensor, nn
 
-from hpc.pipeline.step import PipelineTrainStep
 from hpc.train.compile_cache import Compiler
 from hpc.train.step import StepReport, TrainState, TrainStep
 
@@ -113,7 +112,7 @@ class AdversarialStep:
         self.discriminator.load_weights(_below(f"{DISCRIMINATOR}.", model))
 
 
-AnyStep = TrainStep | PipelineTrainStep | AdversarialStep
+AnyStep = TrainStep | AdversarialStep
 AnyReport = StepReport | AdversarialReport
 
 

@@ -11,9 +11,7 @@ import mindspore as ms
 import numpy as np
 from mindspore import nn
 
-from hpc.cluster.mesh import Mesh, make_mesh
 from hpc.cluster.runtime import ALONE, Runtime
-from hpc.train.step import TrainStep
 from prediff.config import Config
 from prediff.diffusion import AlignmentLoss, NoiseSchedule, noise_schedule
 from prediff.latents.windows import LatentWindows
@@ -23,7 +21,10 @@ from prediff.models.cost import TRAINING_PASSES
 from prediff.run_folder import RunFolder
 from prediff.training import denoiser
 from prediff.training.latents import training_latents
-from prediff.training.recipe import MakeInputs, Samples, Trainable, micro_batches
+from prediff.training.parallel_step import whole_network_step
+from prediff.training.parallelize import ON_ONE_PROCESS, Parallelism
+from prediff.training.parallelize import parallelize as training_parallelism
+from prediff.training.recipe import MakeInputs, Samples, Trainable
 from prediff.training.validation import LossEvaluation
 
 
@@ -60,31 +61,25 @@ class AlignmentBatches:
         return clean, noise, noise_step, self._latents.read_intensity(positions), dropout_key
 
 
-def mesh(config: Config, *, ranks: int) -> Mesh:
-    """Return the data axis alone.
-
-    Raises:
-        UserError: the ranks do not divide the global batch.
-    """
-    return make_mesh(ranks=ranks, global_batch=config.train_alignment.global_batch)
+def parallelize(config: Config, *, ranks: int) -> Parallelism:
+    """Return how ranks share the samples; see `prediff.training.parallelize`."""
+    return training_parallelism(settings=config.train_alignment, ranks=ranks)
 
 
-def build(config: Config, *, runtime: Runtime = ALONE, mesh: Mesh | None = None) -> Trainable:
+def build(
+    config: Config, *, runtime: Runtime = ALONE, parallelism: Parallelism = ON_ONE_PROCESS
+) -> Trainable:
     """Return the alignment network with its step."""
-    mesh, settings = mesh or Mesh(), config.train_alignment
-    alignment = build_alignment(config)
+    settings, alignment = config.train_alignment, build_alignment(config)
     loss = AlignmentLoss(alignment, schedule=alignment_schedule(config))
-    loss.set_train(True)
-    step = TrainStep(
-        loss,
+    step = whole_network_step(
+        loss.set_train(True),
         dict(alignment.parameters_and_names()),
+        parallelism,
+        runtime,
         scalar_names=AlignmentLoss.SCALARS,
-        accumulation=micro_batches(settings, data_ranks=mesh.data),
-        data_group=runtime.data_group(mesh),
-        data_size=mesh.data,
         weight_decay=settings.weight_decay,
         max_norm=settings.gradient_clip,
-        ema_decay=None,
     )
     return Trainable(
         network=alignment,

@@ -1,5 +1,6 @@
 """How the frame-wise autoencoder is trained on single frames (MODEL section 3)."""
 
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -8,12 +9,10 @@ import mindspore as ms
 import numpy as np
 from mindspore import nn
 
-from hpc.cluster.mesh import Mesh, make_mesh
 from hpc.cluster.runtime import ALONE, Runtime
 from hpc.monitor.tensorboard_writer import TensorBoardWriter
 from hpc.randomness import keyed_normal
 from hpc.train.step import TrainStep
-from hpc.train.tree_sum import summation_tree
 from prediff.config import Config
 from prediff.data.augmentation import AugmentationMode, augment
 from prediff.data.dataset import RadarWindows
@@ -27,7 +26,10 @@ from prediff.models.reconstruction_loss import ReconstructionLoss
 from prediff.pictures.frame_rows import frame_rows
 from prediff.run_folder import RunFolder
 from prediff.training.adversarial_step import AdversarialStep
-from prediff.training.recipe import MakeInputs, Samples, Trainable, micro_batches
+from prediff.training.parallel_step import whole_network_step
+from prediff.training.parallelize import ON_ONE_PROCESS, Parallelism
+from prediff.training.parallelize import parallelize as training_parallelism
+from prediff.training.recipe import MakeInputs, Samples, Trainable
 from prediff.training.validation import LossEvaluation
 
 SCALAR_NAMES = ("mean_absolute_error", "kl_divergence")
@@ -38,6 +40,8 @@ AUGMENTATION_MODES: dict[str, AugmentationMode] = {
 }
 VALIDATION_FRAMES = 64
 SHOWN_FRAMES = 6
+
+logger = logging.getLogger(__name__)
 
 
 class FrameBatches:
@@ -90,21 +94,25 @@ class AdversarialBatches:
         return (*self._batches(positions, samples, step), weight)
 
 
-def mesh(config: Config, *, ranks: int) -> Mesh:
-    """Return the data axis alone.
+def parallelize(config: Config, *, ranks: int) -> Parallelism:
+    """Return how ranks share the samples; see `prediff.training.parallelize`."""
+    settings = config.train_autoencoder
+    is_adversarial = settings.adversarial.start_step is not None
+    return training_parallelism(
+        settings=settings,
+        ranks=ranks,
+        summation_shards=None if is_adversarial else settings.summation_shards,
+    )
 
-    Raises:
-        UserError: the ranks do not divide the global batch.
-    """
-    return make_mesh(ranks=ranks, global_batch=config.train_autoencoder.global_batch)
 
-
-def build(config: Config, *, runtime: Runtime = ALONE, mesh: Mesh | None = None) -> Trainable:
+def build(
+    config: Config, *, runtime: Runtime = ALONE, parallelism: Parallelism = ON_ONE_PROCESS
+) -> Trainable:
     """Return the autoencoder with its step; it is scored without the adversary."""
     autoencoder = build_autoencoder(config)
     return Trainable(
         network=autoencoder,
-        step=build_step(autoencoder, config, runtime=runtime, mesh=mesh),
+        step=build_step(autoencoder, config, runtime=runtime, parallelism=parallelism),
         evaluation=LossEvaluation(
             ReconstructionLoss(autoencoder, kl_weight=config.train_autoencoder.kl_weight)
         ),
@@ -113,43 +121,34 @@ def build(config: Config, *, runtime: Runtime = ALONE, mesh: Mesh | None = None)
 
 
 def build_step(
-    autoencoder: Autoencoder, config: Config, *, runtime: Runtime = ALONE, mesh: Mesh | None = None
+    autoencoder: Autoencoder,
+    config: Config,
+    *,
+    runtime: Runtime = ALONE,
+    parallelism: Parallelism = ON_ONE_PROCESS,
 ) -> TrainStep | AdversarialStep:
-    """Return the step that trains an autoencoder, with a discriminator if one is configured.
-
-    Args:
-        autoencoder: the network to train.
-        runtime: the ranks; by default one process.
-        mesh: their order.
-    """
-    mesh, settings = mesh or Mesh(), config.train_autoencoder
-    data_group, data_size = runtime.data_group(mesh), mesh.data
-    shared: dict[str, Any] = {
-        "accumulation": micro_batches(settings, data_ranks=data_size),
-        "data_group": data_group,
-        "data_size": data_size,
-        "weight_decay": settings.weight_decay,
-        "ema_decay": None,
-    }
+    """Return the step that trains an autoencoder, with a discriminator if one is configured."""
+    settings, adversarial = config.train_autoencoder, config.train_autoencoder.adversarial
+    parameters = dict(autoencoder.parameters_and_names())
     own: dict[str, Any] = {
-        "parameters": dict(autoencoder.parameters_and_names()),
+        "weight_decay": settings.weight_decay,
         "betas": settings.betas,
         "max_norm": settings.gradient_clip,
     }
-    adversarial = settings.adversarial
     if adversarial.start_step is None:
-        loss = ReconstructionLoss(autoencoder, kl_weight=settings.kl_weight).set_train(True)
-        if settings.summation_shards is not None:
-            tree = summation_tree(
-                runtime,
-                mesh,
-                shards=settings.summation_shards,
-                global_batch=settings.global_batch,
+        if settings.summation_shards and not parallelism.summation_shards and runtime.is_first:
+            logger.warning(
+                "%d data ranks do not divide %d summation shards: losses will differ in the last "
+                "bits from those of another number of ranks",
+                parallelism.mesh.data,
+                settings.summation_shards,
             )
-            if tree is not None:
-                shared |= {"tree": tree, "accumulation": tree.own_shards}
-        return TrainStep(loss, scalar_names=SCALAR_NAMES, **own, **shared)
-    reduce_mean = RankMean(group=data_group, size=data_size) if data_group is not None else None
+        loss = ReconstructionLoss(autoencoder, kl_weight=settings.kl_weight).set_train(True)
+        return whole_network_step(
+            loss, parameters, parallelism, runtime, scalar_names=SCALAR_NAMES, **own
+        )
+    group = runtime.data_group(parallelism.mesh)
+    reduce_mean = RankMean(group=group, size=parallelism.mesh.data) if group is not None else None
     discriminator = PatchDiscriminator(
         base_width=adversarial.base_width, reduce_mean=reduce_mean, seed=config.seed
     )
@@ -161,19 +160,23 @@ def build_step(
         reduce_mean=reduce_mean,
     )
     return AdversarialStep(
-        TrainStep(
+        whole_network_step(
             generator_loss.set_train(True),
+            parameters,
+            parallelism,
+            runtime,
             scalar_names=(*SCALAR_NAMES, "generator_score", "adaptive_weight"),
             **own,
-            **shared,
         ),
-        TrainStep(
+        whole_network_step(
             DiscriminatorLoss(autoencoder, discriminator).set_train(True),
             dict(discriminator.parameters_and_names()),
+            parallelism,
+            runtime,
             scalar_names=("real_score", "reconstruction_score"),
+            weight_decay=0.0,
             betas=adversarial.betas,
             max_norm=adversarial.gradient_clip,
-            **{**shared, "weight_decay": 0.0},
         ),
         discriminator_rate=adversarial.learning_rate,
     )

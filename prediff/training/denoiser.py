@@ -11,7 +11,6 @@ import mindspore as ms
 import numpy as np
 from mindspore import nn
 
-from hpc.cluster.mesh import Mesh
 from hpc.cluster.runtime import ALONE, Runtime
 from hpc.randomness import keyed_generator, keyed_normal
 from prediff.config import Config
@@ -20,9 +19,10 @@ from prediff.models import build_denoiser
 from prediff.models.cost import TRAINING_PASSES
 from prediff.models.denoiser_cost import DenoiserCost
 from prediff.run_folder import RunFolder
-from prediff.training.denoiser_step import SCALAR_NAMES, build_step, denoiser_mesh, evaluation_of
+from prediff.training.denoiser_step import SCALAR_NAMES, build_step, evaluation_of
 from prediff.training.diffusion_network import build_loss
 from prediff.training.latents import training_latents
+from prediff.training.parallelize import ON_ONE_PROCESS, Parallelism, parallelize_denoiser
 from prediff.training.recipe import MakeInputs, Samples, Trainable
 
 
@@ -61,15 +61,17 @@ class DenoiserBatches:
         return clean, noise, noise_step, condition, dropout_key
 
 
-def mesh(config: Config, *, ranks: int) -> Mesh:
-    """Return the mesh of `denoiser_mesh`."""
-    return denoiser_mesh(config, ranks=ranks)
+def parallelize(config: Config, *, ranks: int) -> Parallelism:
+    """Return how ranks share the denoiser; see `prediff.training.parallelize`."""
+    return parallelize_denoiser(config, ranks=ranks)
 
 
-def build(config: Config, *, runtime: Runtime = ALONE, mesh: Mesh | None = None) -> Trainable:
+def build(
+    config: Config, *, runtime: Runtime = ALONE, parallelism: Parallelism = ON_ONE_PROCESS
+) -> Trainable:
     """Return the denoiser, or this rank's part of it, with its step."""
-    loss = build_loss(config)
-    step = build_step(loss, config, runtime=runtime, mesh=mesh)
+    loss = build_loss(config, recompute=parallelism.recomputes_in_blocks)
+    step = build_step(loss, config, runtime=runtime, parallelism=parallelism)
     return Trainable(
         network=loss.denoiser,
         step=step,

@@ -14,10 +14,14 @@ def diffusion_path(config: Config) -> NoiseSchedule | StraightPath:
     )
 
 
-def build_loss(config: Config) -> DiffusionLoss:
-    """Return the denoiser and its loss as one Cell, with starting weights."""
+def build_loss(config: Config, *, recompute: bool = False) -> DiffusionLoss:
+    """Return the denoiser and its loss as one Cell, with starting weights.
+
+    Args:
+        recompute: whether blocks compute parts of themselves again in their backward pass.
+    """
     return DiffusionLoss(
-        build_denoiser(config),
+        build_denoiser(config, recompute=recompute),
         schedule=diffusion_path(config),
         parameterization=config.diffusion.parameterization,
         learn_logvar=config.diffusion.learn_log_variance,

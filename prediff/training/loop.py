@@ -58,9 +58,9 @@ def train_on(
 ) -> None:
     """Train on samples that need not be the run's own; see `train`."""
     recipe = task.recipe()
-    mesh = recipe.mesh(config, ranks=runtime.place.size)
-    trained = recipe.build(config, runtime=runtime, mesh=mesh)
-    training = _Training(task, folder, config, runtime, mesh, samples, trained)
+    parallelism = recipe.parallelize(config, ranks=runtime.place.size)
+    trained = recipe.build(config, runtime=runtime, parallelism=parallelism)
+    training = _Training(task, folder, config, runtime, parallelism.mesh, samples, trained)
     with training.board, training.batches:
         training.describe(folder)
         done, is_stopped = training.run(stop)

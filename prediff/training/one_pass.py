@@ -11,10 +11,7 @@ import mindspore as ms
 import numpy as np
 from mindspore import nn
 
-from hpc.cluster.mesh import Mesh, make_mesh
 from hpc.cluster.runtime import ALONE, Runtime
-from hpc.train.step import TrainStep
-from hpc.train.zero import shard_over_data
 from prediff.config import Config
 from prediff.data.dataset import RadarWindows
 from prediff.data.open_data import open_split
@@ -25,7 +22,10 @@ from prediff.models.one_pass_cost import one_pass_cost
 from prediff.models.one_pass_unet import noise_numbers
 from prediff.run_folder import RunFolder
 from prediff.training.one_pass_batches import TRAINED_MEMBERS, OnePassBatches, Windows
-from prediff.training.recipe import MakeInputs, Samples, Trainable, micro_batches
+from prediff.training.parallel_step import whole_network_step
+from prediff.training.parallelize import ON_ONE_PROCESS, Parallelism
+from prediff.training.parallelize import parallelize as training_parallelism
+from prediff.training.recipe import MakeInputs, Samples, Trainable
 from prediff.training.validation import LossEvaluation
 
 VALIDATION_WINDOWS = 64
@@ -85,43 +85,31 @@ def batches_of(windows: Windows, config: Config, *, training: bool) -> OnePassBa
     )
 
 
-def build_crps_step(
-    loss: CrpsLoss, config: Config, *, runtime: Runtime = ALONE, mesh: Mesh | None = None
-) -> TrainStep:
-    """Return the step that trains the network, data parallel over all ranks."""
-    mesh, settings = mesh or Mesh(), config.train_diffusion
-    shares_out = config.parallel.shard_optimizer and mesh.data > 1
-    shard = shard_over_data(runtime, mesh) if shares_out else None
-    loss.set_train(True)
-    return TrainStep(
-        loss,
+def parallelize(config: Config, *, ranks: int) -> Parallelism:
+    """Return how ranks share the samples; see `prediff.training.parallelize`."""
+    return training_parallelism(
+        settings=config.train_diffusion, ranks=ranks, parallel=config.parallel
+    )
+
+
+def build(
+    config: Config, *, runtime: Runtime = ALONE, parallelism: Parallelism = ON_ONE_PROCESS
+) -> Trainable:
+    """Return the network with its step."""
+    loss, settings = build_crps_loss(config), config.train_diffusion
+    step = whole_network_step(
+        loss.set_train(True),
         {name: p for name, p in loss.parameters_and_names() if p.requires_grad},
+        parallelism,
+        runtime,
         scalar_names=SCALARS,
-        accumulation=micro_batches(settings, data_ranks=mesh.data),
-        data_group=runtime.data_group(mesh) if shard is None else shard.group,
-        data_size=mesh.data,
-        shard=shard,
         weight_decay=settings.weight_decay,
         max_norm=settings.gradient_clip,
         ema_decay=settings.ema_decay,
     )
-
-
-def mesh(config: Config, *, ranks: int) -> Mesh:
-    """Return the data axis alone.
-
-    Raises:
-        UserError: the ranks do not divide the global batch.
-    """
-    return make_mesh(ranks=ranks, global_batch=config.train_diffusion.global_batch)
-
-
-def build(config: Config, *, runtime: Runtime = ALONE, mesh: Mesh | None = None) -> Trainable:
-    """Return the network with its step."""
-    loss = build_crps_loss(config)
     return Trainable(
         network=loss.network,
-        step=build_crps_step(loss, config, runtime=runtime, mesh=mesh),
+        step=step,
         evaluation=LossEvaluation(loss),
         scores=SCALARS,
     )

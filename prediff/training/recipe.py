@@ -8,13 +8,12 @@ from typing import Any, Protocol
 import numpy as np
 from mindspore import nn
 
-from hpc.cluster.mesh import Mesh
 from hpc.cluster.runtime import Runtime
 from hpc.monitor.tensorboard_writer import TensorBoardWriter
 from prediff.config import Config
-from prediff.config.trainings import Training
 from prediff.run_folder import RunFolder
 from prediff.training.adversarial_step import AnyStep
+from prediff.training.parallelize import Parallelism
 from prediff.training.validation import Evaluation
 
 MakeInputs = Callable[[np.ndarray, np.ndarray, int], tuple[np.ndarray, ...]]
@@ -55,15 +54,15 @@ class Samples:
 class Recipe(Protocol):
     """How a network is built, fed and counted: the functions of a module of this folder."""
 
-    def mesh(self, config: Config, *, ranks: int) -> Mesh:
-        """Return the mesh on which a number of ranks train the network.
+    def parallelize(self, config: Config, *, ranks: int) -> Parallelism:
+        """Return how a number of ranks train the network.
 
         Raises:
             UserError: the ranks, the batch or the network cannot be cut so; says what works.
         """
 
     def build(
-        self, config: Config, *, runtime: Runtime = ..., mesh: Mesh | None = ...
+        self, config: Config, *, runtime: Runtime = ..., parallelism: Parallelism = ...
     ) -> Trainable:
         """Return the network with starting weights; by default on one process."""
 
@@ -82,10 +81,3 @@ class Recipe(Protocol):
 
     def operations(self, config: Config) -> float:
         """Return the operations of a sample's forward and backward pass."""
-
-
-def micro_batches(settings: Training, *, data_ranks: int) -> int:
-    """Return the micro-batches of a step that keep a rank within its `micro_batch`."""
-    share = settings.global_batch // data_ranks
-    fitting = (n for n in range(1, share + 1) if share % n == 0)
-    return next(n for n in fitting if share // n <= settings.micro_batch)

@@ -26,7 +26,7 @@ from hpc.ops.cuboid_attention.geometry import cuboid_geometry
 from hpc.ops.cuboid_attention.op import CuboidAttention
 from hpc.ops.linear import Linear
 from hpc.ops.normalization import GroupNorm, LayerNorm
-from hpc.train.step import TrainStep
+from hpc.train.step import train_step
 from profiling.timing import ratio_of
 
 Call = Callable[[], Any]
@@ -131,7 +131,7 @@ def training_step() -> Sides:
     """A whole step of two layers, optimizer and average included, over their products."""
     loss = _Loss().set_train(True)
     parameters = dict(loss.parameters_and_names())
-    step = TrainStep(loss, parameters, weight_decay=0.01, max_norm=1.0, ema_decay=0.9)
+    step = train_step(loss, parameters, weight_decay=0.01, max_norm=1.0, ema_decay=0.9)
     x = np.ones((4096, 256), np.float32)
     return (
         lambda: step(x, learning_rate=1e-3).read(),

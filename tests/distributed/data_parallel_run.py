@@ -11,7 +11,7 @@ from hpc.cluster.mesh import make_mesh
 from hpc.cluster.runtime import start_runtime
 from hpc.data.order import SampleOrder
 from hpc.train.compile_cache import CompileCache
-from hpc.train.step import TrainStep
+from hpc.train.step import train_step
 
 STEPS, GLOBAL_BATCH, BAD_SAMPLE, VOTING_STEP = 20, 8, 17, 6
 
@@ -41,7 +41,7 @@ def main(folder: Path, accumulation: int) -> None:
         mesh = make_mesh(ranks=place.size, global_batch=GLOBAL_BATCH, accumulation=accumulation)
         data_rank, _ = mesh.coordinates(place.rank)
         loss = Loss().set_train()
-        step = TrainStep(
+        step = train_step(
             loss,
             {parameter.name: parameter for parameter in loss.trainable_params()},
             scalar_names=("absolute_error",),

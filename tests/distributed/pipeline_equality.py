@@ -25,12 +25,11 @@ from compiler_stand_in import replace_compiler  # noqa: E402
 
 from hpc.cluster.mesh import Mesh  # noqa: E402
 from hpc.cluster.runtime import Runtime, start_runtime  # noqa: E402
-from hpc.pipeline.engine import Engine  # noqa: E402
+from hpc.pipeline.engine import Passes, PipelineEngine  # noqa: E402
 from hpc.pipeline.folded import FoldedEngine  # noqa: E402
 from hpc.pipeline.mindspore import MindSporeEngine  # noqa: E402
-from hpc.pipeline.step import PipelineTrainStep  # noqa: E402
 from hpc.train.compile_cache import Compiler  # noqa: E402
-from hpc.train.step import TrainStep  # noqa: E402
+from hpc.train.step import TrainStep, train_step  # noqa: E402
 from hpc.train.zero import shard_over_data  # noqa: E402
 from prediff.diffusion import DiffusionLoss, noise_schedule  # noqa: E402
 from prediff.diffusion.pipelined_loss import (  # noqa: E402
@@ -134,7 +133,7 @@ def make_step(
         micro_batches = 2  # all of them in one graph
     shard = shard_over_data(runtime, mesh) if variant.is_sharded else None
     if mesh.pipeline == 1 and not variant.recompute:
-        return TrainStep(
+        return train_step(
             loss,
             trained(loss),
             scalar_names=SCALARS,
@@ -147,24 +146,19 @@ def make_step(
     common = {"runtime": runtime, "mesh": mesh, "micro_batches": micro_batches}
     costs = [1.0] * 4 * depth
     _, stage = mesh.coordinates(runtime.place.rank)
-    engine: Engine
+    passes: Passes
     if variant.by_mindspore:
         again = partial(make_loss, depth=depth, recompute=False)
         row = chunks_in_a_row(again, stages=mesh.pipeline, costs=costs)
-        engine = MindSporeEngine(row, **common)
-        replace_compiler(engine, row, compiler)
+        passes = by_mindspore = MindSporeEngine(row, **common)
+        replace_compiler(by_mindspore, row, compiler)
     elif mesh.pipeline == 1:
-        engine = FoldedEngine(chunks_of_single_blocks(loss), **common)
+        passes = FoldedEngine(chunks_of_single_blocks(loss), **common)
     else:
         folded = chunks_of_rank(loss, stages=mesh.pipeline, stage=stage, costs=costs)
-        engine = FoldedEngine(folded, **common)
-    return PipelineTrainStep(
-        engine,
-        scalar_names=SCALARS,
-        bucket_bytes=8192,
-        shard=shard,
-        **OPTIMIZER,
-    )
+        passes = FoldedEngine(folded, **common)
+    engine = PipelineEngine(passes, scalars=len(SCALARS), shard=shard, bucket_bytes=8192)
+    return TrainStep(engine, scalar_names=SCALARS, **OPTIMIZER)
 
 
 def run(

@@ -20,7 +20,6 @@ import socket
 import subprocess
 import sys
 import tempfile
-import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -172,7 +171,7 @@ def _run(name: str, folder: Path, *, timeout: float) -> Path:
             "cluster_time_out": 300,
         }
         command = ["msrun", *(f"--{key}={value}" for key, value in options.items()), *command]
-        environ |= {"MS_NODE_TIMEOUT": "120", **_meeting(home)}
+        environ |= {"MS_NODE_TIMEOUT": "120"}
     with (home / "said.log").open("wb") as said:
         job_process = subprocess.run(
             command,
@@ -190,15 +189,6 @@ def _run(name: str, folder: Path, *, timeout: float) -> Path:
         sys.exit(f"{name} ended with code {job_process.returncode}")
     finished.touch()
     return run
-
-
-def _meeting(home: Path) -> dict[str, str]:
-    """Return how the ranks of a job find each other where no launcher of ours started them."""
-    try:
-        from hpc.cluster import supervisor as launcher
-    except ImportError:
-        from hpc import launcher  # until the launchers became one
-    return {launcher.JOB_VARIABLE: uuid.uuid4().hex, launcher.LOG_VARIABLE: str(home)}
 
 
 def _free_port() -> int:
@@ -245,7 +235,7 @@ def _curve(tag: str, *, task: str) -> str | None:
     group, _, name = tag.removeprefix(f"{task}/").rpartition("/")
     if group in ("speed", "time", "goodput") or name in CLOCKED or tag.startswith("loss/valid"):
         return None
-    if group in ("loss", "optimizer"):
+    if group in ("loss", "loss_parts", "optimizer"):
         return "loss" if name == "training" else name
     return f"{group}/{name}" if group else name
 

@@ -7,7 +7,7 @@ import numpy as np
 import psutil
 from mindspore import nn, ops
 
-from hpc.train.step import TrainStep
+from hpc.train.step import train_step
 
 
 class Network(nn.Cell):
@@ -26,7 +26,7 @@ def main() -> None:
     network = Network()
     parameters = {p.name: p for p in network.trainable_params()}
     before = psutil.Process().memory_info().rss
-    step = TrainStep(
+    step = train_step(
         network, parameters, bucket_bytes=4 << 20, weight_decay=0.01, max_norm=1.0, ema_decay=0.99
     )
     for _ in range(2):

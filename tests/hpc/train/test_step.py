@@ -8,7 +8,7 @@ import pytest
 from adamw_reference import Reference
 from mindspore import Parameter, Tensor, nn, ops
 
-from hpc.train.step import TrainState, TrainStep
+from hpc.train.step import TrainState, TrainStep, train_step
 
 OPTIONS = {"weight_decay": 1e-2, "max_norm": 1.0, "ema_decay": 0.9}
 NAMES = {"weight": (6, 3), "bias": (3,)}
@@ -47,7 +47,7 @@ def new_step(*, with_scalar: bool = True, **options) -> TrainStep:
     loss = Regression(with_scalar=with_scalar).set_train()
     parameters = {"weight": loss.weight, "bias": loss.bias}
     names = ("absolute_error",) if with_scalar else ()
-    return TrainStep(loss, parameters, scalar_names=names, **{**OPTIONS, **options})
+    return train_step(loss, parameters, scalar_names=names, **{**OPTIONS, **options})
 
 
 @cache

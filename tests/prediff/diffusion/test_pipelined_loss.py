@@ -8,14 +8,14 @@ from hpc.cluster.mesh import Mesh
 from hpc.cluster.process_info import ProcessInfo
 from hpc.cluster.runtime import Runtime
 from hpc.errors import UserError
+from hpc.pipeline.engine import PipelineEngine
 from hpc.pipeline.folded import FoldedEngine
-from hpc.pipeline.step import PipelineTrainStep
-from hpc.train.step import TrainStep
+from hpc.train.step import TrainStep, train_step
 from prediff.config import load_config
 from prediff.diffusion import DiffusionLoss, noise_schedule
 from prediff.diffusion.pipelined_loss import chunks_of_rank, chunks_of_single_blocks
 from prediff.models.earthformer_unet import EarthformerUNet
-from prediff.training.denoiser_step import denoiser_mesh
+from prediff.training.parallelize import parallelize_denoiser
 
 SCALARS = ("mean_squared_error", "variational_term")
 # A large eps: gradients of biases before a norm are rounding, which AdamW would blow up.
@@ -61,17 +61,14 @@ def two_pieces(loss):
 
 
 def make_pieces_step(cut, **changes):
-    engine = FoldedEngine(
+    passes = FoldedEngine(
         cut(make_loss(**changes)),
         runtime=Runtime(place=ProcessInfo(), device="CPU", world_group=None),
         mesh=Mesh(),
         micro_batches=2,
     )
-    return PipelineTrainStep(
-        engine,
-        scalar_names=SCALARS,
-        **OPTIMIZER,
-    )
+    engine = PipelineEngine(passes, scalars=len(SCALARS))
+    return TrainStep(engine, scalar_names=SCALARS, **OPTIMIZER)
 
 
 @pytest.mark.slow
@@ -81,13 +78,13 @@ def make_pieces_step(cut, **changes):
 def test_pieces_in_one_process_train_and_evaluate_as_the_whole(cut, changes):
     pieces, whole_loss = make_pieces_step(cut, **changes), make_loss(**changes)
     parameters = {n: p for n, p in whole_loss.parameters_and_names() if p.requires_grad}
-    whole = TrainStep(whole_loss, parameters, scalar_names=SCALARS, accumulation=2, **OPTIMIZER)
+    whole = train_step(whole_loss, parameters, scalar_names=SCALARS, accumulation=2, **OPTIMIZER)
     for _ in range(2):
         reports = [step(*batch(), learning_rate=0.01).read() for step in (whole, pieces)]
         assert reports[1] == pytest.approx(reports[0], rel=1e-5)
     whole_loss.set_train(False)
     expected = [float(value.asnumpy()) for value in whole_loss(*map(ms.Tensor, batch()))]
-    assert list(pieces.evaluate(*batch()).values()) == pytest.approx(expected, rel=1e-5)
+    assert pieces.engine.evaluate(*batch()) == pytest.approx(expected, rel=1e-5)
     states = whole.export(), pieces.export()
     for kind in ("model", "optimizer", "ema"):
         one, other = (getattr(state, kind) for state in states)
@@ -106,7 +103,7 @@ def test_a_pipeline_refuses_what_it_cannot_carry_or_cut():
 def test_recomputation_refuses_global_vectors_before_anything_is_built():
     config = load_config(None, ["denoiser.recompute=true", "denoiser.global_vectors=2"])
     with pytest.raises(UserError, match="nor does recomputation"):
-        denoiser_mesh(config, ranks=1)
+        parallelize_denoiser(config, ranks=1)
 
 
 def test_a_rank_lets_go_of_the_blocks_that_others_hold():

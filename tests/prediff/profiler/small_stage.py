@@ -9,7 +9,7 @@ from mindspore import nn, ops
 
 from hpc.cluster.runtime import Runtime
 from hpc.ops.normalization import LayerNorm
-from hpc.train.step import TrainStep
+from hpc.train.step import TrainStep, train_step
 from prediff.profiler.bottlenecks import find_losses
 from prediff.profiler.peaks import device_peaks
 from prediff.profiler.record import RankProfile, Report
@@ -31,7 +31,7 @@ class SmallLoss(nn.Cell):
 def small_step(*, data_group: str | None = None, data_size: int = 1) -> TrainStep:
     ms.set_seed(0)
     loss = SmallLoss().set_train(True)
-    return TrainStep(
+    return train_step(
         loss,
         dict(loss.parameters_and_names()),
         data_group=data_group,

@@ -14,8 +14,8 @@ import pytest
 
 from hpc.errors import UserError
 from prediff.config import load_config
-from prediff.training import denoiser_step
-from prediff.training.denoiser_step import denoiser_mesh
+from prediff.training import parallelize
+from prediff.training.parallelize import parallelize_denoiser
 
 SCRIPT = Path(__file__).with_name("mindspore_front_end.py")
 
@@ -84,13 +84,13 @@ def test_mindspore_cuts_an_evaluation(found):
 def test_what_mindspores_pipeline_cannot_run_is_refused(
     settings, ranks, has_npu, message, monkeypatch
 ):
-    monkeypatch.setattr(denoiser_step, "has_npu", lambda: has_npu)
+    monkeypatch.setattr(parallelize, "has_npu", lambda: has_npu)
     config = load_config(None, ["parallel.pipeline_engine=mindspore", *settings])
     with pytest.raises(UserError, match=message):
-        denoiser_mesh(config, ranks=ranks)
+        parallelize_denoiser(config, ranks=ranks)
 
 
 def test_mindspores_pipeline_is_allowed_a_rank_a_stage_on_npus(monkeypatch):
-    monkeypatch.setattr(denoiser_step, "has_npu", lambda: True)
+    monkeypatch.setattr(parallelize, "has_npu", lambda: True)
     config = load_config(None, ["parallel.pipeline_engine=mindspore", "parallel.pipeline=2"])
-    assert denoiser_mesh(config, ranks=2).pipeline == 2
+    assert parallelize_denoiser(config, ranks=2).mesh.pipeline == 2

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from denoiser_fixtures import DATA, SMALL_UNET, reference, set_reference_weights, small
 
-from hpc.train.step import TrainStep
+from hpc.train.step import train_step
 from prediff.convert.denoiser_names import denoiser_reference_name
 from prediff.diffusion.diffusion_loss import DiffusionLoss
 from prediff.diffusion.noise_schedule import noise_schedule
@@ -27,7 +27,7 @@ def test_three_steps_are_those_of_the_reference():
     parameters = {denoiser_reference_name(name): p for name, p in denoiser.parameters_and_names()}
     loss = DiffusionLoss(denoiser, schedule=noise_schedule(name="linear")).set_train()
     loss.logvar.set_data(ms.Tensor(small()["logvar"]))
-    step = TrainStep(
+    step = train_step(
         loss,
         {**parameters, "logvar": loss.logvar},
         scalar_names=DiffusionLoss.SCALARS,
