@@ -32,6 +32,7 @@ CHANGEABLE_KEYS = (
     "keep_every",
     "stop_after_bad_steps",
     "recompute",
+    "forecast_noise",
     "attention_backend",
 )
 

@@ -188,10 +188,12 @@ def table(title: str, windows: Sequence[Window], found: dict[str, np.ndarray]) -
         ratio = f"{np.sqrt(values['spread'].mean() / values['error'].mean()):.2f}"
         power = [values[f"power {b}"].mean() / values[f"radar {b}"].mean() for b in BANDS]
         ranks = rows[:, len(COLUMNS) :].sum(0)
-        outer = f"{100 * ranks[0] / ranks.sum():.0f} + {100 * ranks[-1] / ranks.sum():.0f} %"
+        outer = "-"
+        if ensemble:
+            outer = f"{100 * ranks[0] / ranks.sum():.0f} + {100 * ranks[-1] / ranks.sum():.0f} %"
         lines.append(
             f"| {name} | {1e4 * crps.mean():.1f} | {difference} | {ratio if ensemble else '-'} | "
-            f"{power[0]:.2f} | {power[1]:.2f} | {outer if ensemble else '-'} | "
+            f"{power[0]:.2f} | {power[1]:.2f} | {outer} | "
             f"{np.median(values['cpu']):.2f} |"
         )
     return "\n".join([*lines, ""])

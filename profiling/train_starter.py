@@ -108,7 +108,9 @@ def main(
     minutes: Annotated[float | None, typer.Option(help="then save and stop")] = None,
 ) -> None:
     if what == "pack":
-        folder, config = open_run(name=name, config=None, data=None, overrides=())
+        folder, config = open_run(
+            name=name, config=None, data=None, overrides=overrides or (), save=False
+        )
         print(pack(read_checkpoint(newest_checkpoint(folder, DIFFUSION)).arrays["ema"], config))
         return
     if radar is None or finland is None:

@@ -114,6 +114,9 @@ class OnePass(Section):
     gain: Weight = Field(
         0.15, description="deviation of the logarithm of a common factor on a sample's values"
     )
+    forecast_noise: tuple[Weight, ...] = Field(
+        (), description="factor on the noise of each level, fine to coarse, in forecasts; empty: 1"
+    )
 
 
 class Alignment(Earthformer):

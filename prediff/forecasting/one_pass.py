@@ -107,6 +107,9 @@ class OnePassForecaster:
             step=0,
             shape=(self._network.noise_numbers(height=height, width=width),),
         )
+        noise *= self._network.noise_factors(
+            self._config.one_pass.forecast_noise, height=height, width=width
+        )
         cadence = np.full(1, minutes, np.float32)
         return tuple(
             ms.Tensor(array) for array in (context[None], moved[None], cadence, noise[None])

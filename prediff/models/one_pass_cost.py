@@ -29,8 +29,7 @@ def one_pass_cost(config: Config, *, members: int) -> Cost:
     encoder_linear += sum(_product(c, f, w, side=1) for _, c, f, w in steps)
     decoder = levels + sum(_product(n, w, w, side=3) for n, _, _, w in steps)
     decoder += _product(cells[0], widths[0], data.forecast_frames * patch, side=3)
-    deepest = widths[-1] + noise + GLOBAL_NOISE
-    decoder_linear = _product(cells[-1], deepest, widths[-1], side=1)
+    decoder_linear = _product(cells[-1], noise + GLOBAL_NOISE, widths[-1], side=1)
     decoder_linear += sum(_product(n, f + w + noise, f, side=1) for n, _, f, w in steps)
     return Cost(
         convolution=encoder + members * decoder,

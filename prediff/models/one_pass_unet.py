@@ -3,16 +3,19 @@
 Letters: B window, M member, T frame, H, W pixels, C channel, P side of a patch. Frames are VIL /
 255 in [0, 1]; layers are channels-last, time is folded into the channels.
 
-What is seen runs once a window through the encoder; noise enters the decoder at every level, so the
-coarse levels draw what varies over wide areas and the fine ones what varies from pixel to pixel.
+What is seen runs once a window through the encoder. Noise multiplies the decoder's features at
+every level, so coarse levels draw what varies over wide areas and fine ones what varies from pixel
+to pixel, and members differ most where the forecast departs most from the extrapolation. (Noise
+that joins the features as further channels had not spread the members after 600 steps.)
 The forecast is the extrapolated frames plus a residual whose last layer starts at zero: an
-untrained network is the extrapolation.
+untrained network is the extrapolation. The residual is scaled by the rain around a pixel.
 """
 
 from collections.abc import Sequence
 from itertools import pairwise
 
 import mindspore as ms
+import numpy as np
 from mindspore import nn, ops
 
 from hpc.errors import UserError
@@ -23,6 +26,10 @@ from prediff.models.autoencoder import NORM_EPSILON, Downsample, ResidualBlock, 
 
 WET = 1.5 / 255
 """From here on a pixel is marked as wet."""
+SURROUNDINGS = 9
+"""Pixels a side over which the rain is averaged that scales a pixel's residual."""
+CALM_SCALE = 0.02
+"""Scale of the residual where there is no rain around, VIL / 255."""
 GLOBAL_NOISE = 8
 """Numbers that a member draws for the whole frame, beside those of each level."""
 
@@ -84,14 +91,14 @@ class OnePassUNet(nn.Cell):
         self.down = nn.CellList([_level(width, blocks, norm_groups) for width in widths])
         self.shrink = nn.CellList([Downsample(width) for width in widths[:-1]])
         self.widen = nn.CellList([Conv2d(a, b, 1) for a, b in pairwise(widths)])
-        deepest = widths[-1] + noise_channels + GLOBAL_NOISE
         self.mix = nn.CellList(
+            [Conv2d(coarse + fine, fine, 1) for fine, coarse in pairwise(widths)]
+        )
+        inputs = [noise_channels] * (len(widths) - 1) + [noise_channels + GLOBAL_NOISE]
+        self.modulate = nn.CellList(
             [
-                *(
-                    Conv2d(coarse + fine + noise_channels, fine, 1)
-                    for fine, coarse in pairwise(widths)
-                ),
-                Conv2d(deepest, widths[-1], 1),
+                Conv2d(count, width, 1, initial="fan_in_normal")
+                for count, width in zip(inputs, widths, strict=True)
             ]
         )
         self.up = nn.CellList([_level(width, blocks, norm_groups) for width in widths])
@@ -99,6 +106,7 @@ class OnePassUNet(nn.Cell):
         self.norm = GroupNorm(norm_groups, widths[0], NORM_EPSILON, then_silu=True)
         self.exit = Conv2d(widths[0], forecast_frames * patch * patch, 3, initial="zeros")
         self.join = ops.Concat(-1)
+        self.around = nn.AvgPool2d(SURROUNDINGS, stride=1, pad_mode="same")
         initialize(self, seed=seed)
 
     def noise_numbers(self, *, height: int, width: int) -> int:
@@ -110,6 +118,30 @@ class OnePassUNet(nn.Cell):
             levels=len(self.widths),
             channels=self.noise_channels,
         )
+
+    def noise_factors(self, levels: Sequence[float], *, height: int, width: int) -> np.ndarray:
+        """Return a factor for each draw of a member, float32 ``[noise_numbers]``.
+
+        Args:
+            levels: the factor of each level, fine to coarse; empty is 1. The draws of the whole
+                frame keep theirs.
+
+        Raises:
+            UserError: not as many factors as levels.
+        """
+        if not levels:
+            levels = [1.0] * len(self.widths)
+        if len(levels) != len(self.widths):
+            raise UserError(
+                f"one_pass.forecast_noise has {len(levels)} factors, the network "
+                f"{len(self.widths)} levels"
+            )
+        parts = [np.ones(GLOBAL_NOISE, np.float32)]
+        for level in reversed(range(len(self.widths))):
+            side = self.patch << level
+            count = (height // side) * (width // side) * self.noise_channels
+            parts.append(np.full(count, levels[level], np.float32))
+        return np.concatenate(parts)
 
     def construct(self, context, extrapolation, minutes, noise):
         """Return the members, not clipped.
@@ -128,7 +160,8 @@ class OnePassUNet(nn.Cell):
         residual = self.decode(seen, draws, members)
         residual = _depth_to_space(residual, self.patch, self.forecast_frames)
         residual = residual.reshape(batch, members, self.forecast_frames, height, width)
-        return base.expand_dims(1) + residual
+        scale = CALM_SCALE + self.around(ops.maximum(base, context[:, -1:]))
+        return base.expand_dims(1) + scale.expand_dims(1) * residual
 
     def encode(self, context, extrapolation, base, minutes):
         """Return the features of each level, fine to coarse, of what is seen."""
@@ -164,10 +197,10 @@ class OnePassUNet(nn.Cell):
             if step == 0:
                 same = whole.reshape(rows, 1, 1, GLOBAL_NOISE)
                 same = ops.broadcast_to(same, (rows, height, width, GLOBAL_NOISE))
-                x = self.join((feature, noise, same))
+                x, noise = feature, self.join((noise, same))
             else:
-                x = self.join((self.grow[level](x), feature, noise))
-            x = self.mix[level](x)
+                x = self.mix[level](self.join((self.grow[level](x), feature)))
+            x = x * (1.0 + self.modulate[level](noise))
             for block in self.up[level]:
                 x = block(x)
         return self.exit(self.norm(x))

@@ -161,6 +161,11 @@ def plan(*, config: Config, nodes: int, per_node: int, device: str = "910B2") ->
         raise UserError(f"{nodes} nodes of {per_node} devices: both must be at least 1")
     if config.parallel.pipeline_engine != "folded":
         raise UserError("plans are of the folded pipeline: set parallel.pipeline_engine to folded")
+    if config.is_one_pass:
+        raise UserError(
+            "plans are of the latent denoiser: a one-pass network (diffusion.objective crps) "
+            "trains data parallel on any ranks that divide train_diffusion.global_batch"
+        )
     if device not in DEVICES:
         raise UserError(f"device {device!r} is unknown: choose {', '.join(DEVICES)}")
     ranks, wanted = nodes * per_node, config.parallel.pipeline

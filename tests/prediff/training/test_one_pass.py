@@ -80,7 +80,7 @@ def test_each_member_costs_one_call_and_depends_on_its_number_alone(run, config)
         rows.append(inputs[3].shape[1])
         return network(*inputs)
 
-    counted.noise_numbers = network.noise_numbers
+    counted.noise_numbers, counted.noise_factors = network.noise_numbers, network.noise_factors
     forecaster._network = counted
     context = windows_of(run, config, "test").read_frames_of(np.array([1]))[0][0, :7, ..., None]
     made = forecaster(context, case_number=7)
@@ -138,3 +138,16 @@ def test_settings_that_cannot_work_are_refused(setting, line):
 def test_widths_that_do_not_divide_into_groups_are_refused():
     with pytest.raises(UserError, match="divide into 8 groups"):
         build_one_pass(load_config(None, [*SETTINGS, "one_pass.widths=[8, 12]"]))
+
+
+def test_forecast_noise_has_one_factor_per_level(config):
+    network = build_one_pass(config)
+    size = {"height": 16, "width": 16}
+    factors = network.noise_factors([0.5, 2.0], **size)
+    assert len(factors) == network.noise_numbers(**size)
+    fine, coarse = 8 * 8 * 2, 4 * 4 * 2
+    assert [int((factors == value).sum()) for value in (0.5, 2.0)] == [fine, coarse]
+    np.testing.assert_array_equal(factors[-fine:], 0.5)
+    np.testing.assert_array_equal(network.noise_factors([], **size), 1)
+    with pytest.raises(UserError, match="3 factors, the network 2 levels"):
+        network.noise_factors([1, 1, 1], **size)
