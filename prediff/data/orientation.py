@@ -87,7 +87,7 @@ def as_stored(dataset: xr.Dataset, *, like: xr.DataArray) -> xr.Dataset:
 
 def _time_dimension(frames: xr.DataArray) -> str | None:
     for name in frames.dims:
-        coordinate = frames.coords.get(name)
+        coordinate = frames.coords[name] if name in frames.coords else None
         if coordinate is not None and (
             np.issubdtype(coordinate.dtype, np.datetime64)
             or coordinate.attrs.get("standard_name") == "time"
@@ -99,7 +99,7 @@ def _time_dimension(frames: xr.DataArray) -> str | None:
 
 def _kind(frames: xr.DataArray, name: str) -> str:
     """Return ``y``, ``x`` or nothing."""
-    coordinate = frames.coords.get(name)
+    coordinate = frames.coords[name] if name in frames.coords else None
     attributes: dict[str, Any] = {} if coordinate is None else coordinate.attrs
     units = str(attributes.get("units", "")).lower()
     standard = str(attributes.get("standard_name", ""))
@@ -159,7 +159,7 @@ def _runs_backwards(frames: xr.DataArray, name: str, place: str) -> bool:
     """Return whether a dimension runs from north to south, or from east to west."""
     if frames.sizes[name] < 2:
         return False
-    coordinate = frames.coords.get(name)
+    coordinate = frames.coords[name] if name in frames.coords else None
     if coordinate is not None and coordinate.ndim == 1 and coordinate.dtype.kind in "iuf":
         values = coordinate.values.astype(np.float64)
         steps = np.diff(values)

@@ -1,4 +1,4 @@
-"""Reflectivity and rain rate from the data to the report: trained, forecast and scored in dBZ, mm/h."""
+"""Reflectivity and rain rate from data to report: trained, forecast and scored in dBZ and mm/h."""
 
 import json
 
