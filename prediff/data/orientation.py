@@ -4,6 +4,7 @@ The networks learn frames whose row 0 is the southern one and whose column 0 is 
 SEVIR's are. A file's order of storage says nothing about directions.
 """
 
+from collections.abc import Hashable
 from typing import Any
 
 import numpy as np
@@ -85,9 +86,16 @@ def as_stored(dataset: xr.Dataset, *, like: xr.DataArray) -> xr.Dataset:
     return dataset
 
 
+def _coordinate(frames: xr.DataArray, name: Hashable) -> xr.DataArray | None:
+    """Return a coordinate that is there; ``coords.get`` makes one up for a bare dimension."""
+    if name not in frames.coords:
+        return None
+    return frames.coords[name]
+
+
 def _time_dimension(frames: xr.DataArray) -> str | None:
     for name in frames.dims:
-        coordinate = frames.coords[name] if name in frames.coords else None
+        coordinate = _coordinate(frames, name)
         if coordinate is not None and (
             np.issubdtype(coordinate.dtype, np.datetime64)
             or coordinate.attrs.get("standard_name") == "time"
@@ -99,7 +107,7 @@ def _time_dimension(frames: xr.DataArray) -> str | None:
 
 def _kind(frames: xr.DataArray, name: str) -> str:
     """Return ``y``, ``x`` or nothing."""
-    coordinate = frames.coords[name] if name in frames.coords else None
+    coordinate = _coordinate(frames, name)
     attributes: dict[str, Any] = {} if coordinate is None else coordinate.attrs
     units = str(attributes.get("units", "")).lower()
     standard = str(attributes.get("standard_name", ""))
@@ -159,7 +167,7 @@ def _runs_backwards(frames: xr.DataArray, name: str, place: str) -> bool:
     """Return whether a dimension runs from north to south, or from east to west."""
     if frames.sizes[name] < 2:
         return False
-    coordinate = frames.coords[name] if name in frames.coords else None
+    coordinate = _coordinate(frames, name)
     if coordinate is not None and coordinate.ndim == 1 and coordinate.dtype.kind in "iuf":
         values = coordinate.values.astype(np.float64)
         steps = np.diff(values)
