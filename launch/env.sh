@@ -109,14 +109,14 @@ _prediff_setup() {
       umask 022 # others read a site's installation, and only its owner writes it
       mkdir -p "$_prediff_venv" && flock 9 && { _prediff_is_current || _prediff_install; }
     ) 9>>"$_prediff_venv.lock" || status=2
-    PREDIFF_INSTALL_SECONDS=$((SECONDS - began)) # launchers export it to the goodput ledger
+    HPC_INSTALL_SECONDS=$((SECONDS - began)) # launchers export it to the goodput ledger
   elif [ -O "$stamp" ]; then
     chmod a+r "$stamp" 2>/dev/null || true
   fi
   return "$status"
 }
 
-PREDIFF_INSTALL_SECONDS=0
+HPC_INSTALL_SECONDS=0
 _prediff_setup || return 2 2>/dev/null || exit 2
 # shellcheck disable=SC1091
 source "$_prediff_venv/bin/activate"

@@ -9,7 +9,7 @@
 # The same command with the same --name continues a run; `--help` lists the arguments.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/env.sh"
-export PREDIFF_INSTALL_SECONDS
+export HPC_INSTALL_SECONDS
 if [ -z "${WORKERS:-}" ]; then
   WORKERS=8
   [ "$PREDIFF_NPUS" -eq 0 ] || WORKERS=$PREDIFF_NPUS

@@ -10,6 +10,7 @@ from typing import Annotated, NoReturn, TypeGuard
 
 import typer
 
+from hpc.cluster.hold import release_all
 from hpc.cluster.job import enter_job, record_exit_code, serve_as_scheduler
 from hpc.cluster.process_info import is_scheduler, is_worker
 from hpc.cluster.stop import STOPPED_EXIT_CODE
@@ -100,6 +101,10 @@ def main() -> None:
     if is_worker():
         # A rank that fails must not wait in MindSpore's teardown for ranks that wait for it.
         _leave_at_once(record_exit_code(code))
+    if sys.argv[1:2] in (["launch"], ["slurm"]):
+        # MindSpore, loaded for the checks, takes seconds to leave; the next start waits for it.
+        release_all()
+        _leave_at_once(code)
     sys.exit(code)
 
 

@@ -122,6 +122,12 @@ def hold_run(
             return _held[folder]
 
 
+def release_all() -> None:
+    """Release whatever this process holds; for one that ends without its exit hooks."""
+    for held in list(_held.values()):
+        held.release()
+
+
 def _is_at_work(holder: dict[str, Any], file: Path, *, say: Callable[[str], None]) -> bool:
     if "ended" in holder:
         return False

@@ -10,7 +10,7 @@ import psutil
 from hpc.monitor.goodput import Category, Ledger, read_goodput
 from hpc.monitor.training_curves import TIME
 
-INSTALL_SECONDS = "PREDIFF_INSTALL_SECONDS"
+INSTALL_SECONDS = "HPC_INSTALL_SECONDS"
 """In the environment, from launch/*: what installing before this start took."""
 
 _process_began: float | None = psutil.Process().create_time()

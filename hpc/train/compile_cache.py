@@ -14,6 +14,7 @@ import contextlib
 import hashlib
 import logging
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable
@@ -25,6 +26,8 @@ from mindspore import Tensor, nn
 
 from hpc.cluster.runtime import Runtime
 from hpc.durable_files import replace_folder
+from hpc.ops.native.library import cache_folder
+from hpc.private_paths import PRIVATE_MODE, why_not_ours
 from hpc.train.graph_key import UnknownConstant, graph_key
 
 KEPT_BYTES = 2 << 30
@@ -111,7 +114,7 @@ class _Scratch:
         graph = own / f"{role}compile_cache_{self.count}.mindir"
         sources = own / f"{role}compile_dependency.hash"
         self.count += 1
-        if _is_whole(stored):
+        if _is_ours(stored) and _is_whole(stored):
             for name, target in (("graph", graph), ("sources", sources)):
                 target.unlink(missing_ok=True)
                 shutil.copyfile(stored / name, target)
@@ -154,6 +157,7 @@ def _store(folder: Path, *, graph: Path, sources: Path) -> None:
     """Keep a graph for the next start; no room for it is no reason to stop this one."""
     try:
         with replace_folder(folder, overwrite=True) as staging:
+            staging.chmod(PRIVATE_MODE)
             shutil.copyfile(graph, staging / "graph")
             shutil.copyfile(sources, staging / "sources")
             (staging / "sha256").write_text(_digest(staging))
@@ -166,6 +170,36 @@ def _is_whole(folder: Path) -> bool:
         return (folder / "sha256").read_text() == _digest(folder)
     except OSError:
         return False
+
+
+def _is_ours(folder: Path) -> bool:
+    """Whether nobody else can have made a graph; it would name code that MindSpore runs."""
+    if not folder.exists():
+        return False
+    try:
+        doubt = why_not_ours(folder) or _foreign_library((folder / "graph").read_bytes())
+    except OSError:
+        return False
+    if doubt:
+        logger.warning("a compiled graph is not used: %s; it is compiled anew", doubt)
+    return doubt is None
+
+
+def _foreign_library(graph: bytes) -> str | None:
+    """Return the first library of a graph's operators that is not of our own cache, if any."""
+    own = cache_folder().resolve()
+    for mark in re.finditer(rb"func_name\*", graph):
+        length, shift, start = 0, 0, mark.end()
+        while start < len(graph):  # protobuf's number: seven bits a byte, the lowest first
+            length |= (graph[start] & 0x7F) << shift
+            shift, start = shift + 7, start + 1
+            if graph[start - 1] < 0x80:
+                break
+        path, colon, _ = graph[start : start + length].rpartition(b":")
+        library = Path(os.fsdecode(path))
+        if colon and (library.parent != own or why_not_ours(own) or why_not_ours(library)):
+            return f"it loads {library}, which is not in {own}"
+    return None
 
 
 def _digest(folder: Path) -> str:

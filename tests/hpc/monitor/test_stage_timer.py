@@ -51,7 +51,7 @@ def test_the_first_sheet_of_a_process_begins_with_the_process(monkeypatch):
 
 def test_the_launchers_seconds_of_installation_are_counted_once_a_process(monkeypatch, tmp_path):
     monkeypatch.setattr("hpc.monitor.stage_timer._process_began", 100.0)
-    monkeypatch.setenv("PREDIFF_INSTALL_SECONDS", "61")
+    monkeypatch.setenv("HPC_INSTALL_SECONDS", "61")
     for stage in ("first", "second"):
         sheet = StageTimer(tmp_path / stage, resumed_step=0)
         sheet.flush(step=1)

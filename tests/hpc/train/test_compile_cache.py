@@ -64,6 +64,40 @@ def test_graphs_are_loaded_in_any_order_and_never_mistaken(tmp_path):
     assert sorted(loaded for loaded, _ in results) == [False, True, True]
 
 
+def stored_graph(folder: Path, *, library: str) -> Path:
+    text = f"{library}:GroupNorm".encode()
+    assert len(text) < 0x80
+    folder.mkdir(mode=0o700)
+    graph = b"\x1aR\n\tfunc_name*" + bytes([len(text)]) + text + b"\x80\x01\x08"
+    (folder / "graph").write_bytes(b"CNode" + graph)
+    return folder
+
+
+def test_a_graph_that_loads_another_library_than_ours_is_not_used(tmp_path, monkeypatch, caplog):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    own = tmp_path / "prediff-hpc"
+    own.mkdir(mode=0o700)
+    (own / "elementwise.so").touch(0o755)
+    assert compile_cache._is_ours(stored_graph(tmp_path / "a", library=f"{own}/elementwise.so"))
+    for number, library in enumerate(
+        ("/tmp/e.so", f"{own}/../e.so", f"{own}/absent.so", "e.so", f"/evil{own}/elementwise.so")
+    ):
+        stored = stored_graph(tmp_path / f"b{number}", library=library)
+        assert not compile_cache._is_ours(stored), library
+    assert "is compiled anew" in caplog.text
+    (own / "elementwise.so").chmod(0o777)
+    assert not compile_cache._is_ours(tmp_path / "a")
+
+
+def test_a_graph_that_others_can_have_written_is_not_used(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    stored = stored_graph(tmp_path / "graph", library="")
+    (stored / "graph").write_bytes(b"no operator of ours")
+    assert compile_cache._is_ours(stored)
+    stored.chmod(0o770)
+    assert not compile_cache._is_ours(stored)
+
+
 def test_the_graphs_that_were_used_last_are_kept(tmp_path, monkeypatch):
     monkeypatch.setattr(compile_cache, "KEPT_BYTES", 250)
     for age, name in enumerate(("new", "used", "older", "oldest")):
