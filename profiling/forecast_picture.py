@@ -1,15 +1,15 @@
 """Draw the README's picture: the packaged model's forecast of a made-up storm.
 
-    python profiling/forecast_picture.py --out docs/forecast.png
+    python -m profiling forecast-picture --out docs/forecast.png
 
 The storm is one that `prediff data synthesize` makes: synthetic data, which the picture says.
 """
 
-import argparse
-import sys
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
+import typer
 import xarray as xr
 
 from hpc.randomness import keyed_generator
@@ -55,16 +55,7 @@ def picture(*, seed: int, side: int, members: int) -> bytes:
     return draw(figure).png
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--seed", type=int, default=4)
-    parser.add_argument("--side", type=int, default=64)
-    parser.add_argument("--members", type=int, default=16)
-    given = parser.parse_args()
-    given.out.write_bytes(picture(seed=given.seed, side=given.side, members=given.members))
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+def main(
+    *, out: Annotated[Path, typer.Option()], seed: int = 4, side: int = 64, members: int = 16
+) -> None:
+    out.write_bytes(picture(seed=seed, side=side, members=members))

@@ -34,6 +34,7 @@ class Ledger:
         self._seconds: dict[str, float] = {}
         self._step = resumed_step
         self._append({"event": "start", "step": resumed_step, "at": time.time()})
+        self._sum = read_goodput(folder)
 
     def add(self, category: Category, seconds: float) -> None:
         """Count seconds that were measured elsewhere."""
@@ -50,6 +51,12 @@ class Ledger:
         self._append({"event": "steps", "from": self._step, "step": step, "seconds": seconds})
         self._step = step
         self._seconds = {}
+        for name, value in seconds.items():
+            self._sum.seconds[name] += value
+
+    def total(self) -> "Goodput":
+        """Return the sum of the file, without reading it again."""
+        return self._sum
 
     def _append(self, record: dict[str, Any]) -> None:
         line = json.dumps(record) + "\n"
@@ -106,7 +113,7 @@ def read_goodput(folder: Path) -> Goodput:
         attempts += 1
         counted = []
         for stretch in stretches:
-            share = _share_before(record["step"], stretch)
+            share = _share_sum(record["step"], stretch)
             total = sum(stretch["seconds"].values())
             lost += total * (1 - share)
             seconds = {name: value * share for name, value in stretch["seconds"].items()}
@@ -120,7 +127,7 @@ def read_goodput(folder: Path) -> Goodput:
     return Goodput(seconds=kept, lost=lost, attempts=attempts)
 
 
-def _share_before(step: int, stretch: dict[str, Any]) -> float:
+def _share_sum(step: int, stretch: dict[str, Any]) -> float:
     """Return the share of a stretch that lies before a step; all of one that made no steps."""
     length = stretch["step"] - stretch["from"]
     if length <= 0:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import psutil
 
-from hpc.monitor.goodput import Category, Ledger, read_goodput
+from hpc.monitor.goodput import Category, Ledger
 from hpc.monitor.training_curves import TIME
 
 INSTALL_SECONDS = "HPC_INSTALL_SECONDS"
@@ -36,7 +36,6 @@ class StageTimer:
         is_first = _process_began is not None
         self._last = clock() if _process_began is None else _process_began
         _process_began = None
-        self._folder = folder
         self._ledger: Ledger | None = None
         self._since_log = {"data_wait": 0.0, "step": 0.0}
         if folder is not None:
@@ -63,10 +62,10 @@ class StageTimer:
 
     def flush(self, *, step: int) -> dict[str, float]:
         """Append to the ledger; return the sums over all attempts as curves."""
-        if self._ledger is None or self._folder is None:
+        if self._ledger is None:
             return {}
         self._ledger.flush(step=step)
-        sums = read_goodput(self._folder)
+        sums = self._ledger.total()
         seconds = {name: value for name, value in sums.seconds.items() if value}
         return {
             f"{TIME}/goodput": sums.fraction,

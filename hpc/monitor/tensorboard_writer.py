@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 from tensorboardX import SummaryWriter
-from tensorboardX.summary import hparams
+from tensorboardX.proto.summary_pb2 import Summary
+from tensorboardX.summary import hparams, scalar
 
 from hpc.monitor.training_curves import DESCRIPTIONS
 
@@ -29,12 +30,12 @@ class TensorBoardWriter:
         )
 
     def scalars(self, values: Mapping[str, float], *, step: int) -> None:
-        """Add one point to each named curve."""
-        if self._writer is not None:
+        """Add one point to each named curve; they are one record of the file."""
+        if self._writer is not None and values:
+            record = Summary()
             for tag, value in values.items():
-                self._writer.add_scalar(
-                    tag, value, step, summary_description=DESCRIPTIONS.get(tag, "")
-                )
+                record.MergeFrom(scalar(tag, value, summary_description=DESCRIPTIONS.get(tag, "")))
+            self._writer.file_writer.add_summary(record, step)
 
     def picture(self, tag: str, picture_HWC: np.ndarray, *, step: int) -> None:
         """Add a uint8 RGB picture ``[height, width, 3]``."""

@@ -47,6 +47,11 @@ class Wiring:
         self.backward = BackwardInput if split else Backward
         chain: list[Link] = [("activation", c, c + 1) for c in range(len(placement) - 1)]
         self.links = chain + [("skip", source, target) for source, target in skips]
+        self._into: dict[int, list[Link]] = {}
+        self._out_of: dict[int, list[Link]] = {}
+        for link in self.links:
+            self._into.setdefault(link[2], []).append(link)
+            self._out_of.setdefault(link[1], []).append(link)
 
     def needs(self, action: Compute) -> list[tuple[Compute, Message | None]]:
         """Return the computations that must come before, each with the message it takes."""
@@ -56,15 +61,13 @@ class Wiring:
         if isinstance(action, Forward):
             return [
                 (Forward(source, k), self._message(kind, source, c, k))
-                for kind, source, target in self.links
-                if target == c
+                for kind, source, _ in self._into.get(c, ())
             ]
         return [
             (Forward(c, k), None),
             *(
                 (self.backward(target, k), self._message(_BACKWARDS[kind], target, c, k))
-                for kind, source, target in self.links
-                if source == c
+                for kind, _, target in self._out_of.get(c, ())
             ),
         ]
 

@@ -16,6 +16,7 @@ al. 2024 ("Zero bubble"); V-shaped placement, Qi et al. 2024 ("Controllable memo
 """
 
 from collections.abc import Sequence
+from heapq import heappop, heappush
 
 from hpc.pipeline.actions import (
     Backward,
@@ -181,6 +182,12 @@ def _order_greedily(
     live = [0] * len(free)
     orders: list[list[Compute]] = [[] for _ in free]
 
+    waiting: dict[Compute, list[tuple[type[Compute], int]]] = {}
+    on_rank: list[list[tuple[type[Compute], int]]] = [[] for _ in free]
+    Choice = tuple[float, int, int, int, int, int]  # start, kind, depth, rank, chunk, micro-batch
+    heap: list[Choice] = []
+    best: dict[tuple[type[Compute], int], Choice | None] = {}
+
     def ready(action: Compute) -> float | None:
         """Return when a computation has what it needs, None if that is not known yet."""
         c, k = action.chunk, action.micro_batch
@@ -188,25 +195,42 @@ def _order_greedily(
         if isinstance(action, Forward) and c == 0 and k >= limit:
             needed.append((release(0, k - limit), None))
         # Weight halves, which nobody waits for, must not pile up inputs either.
-        full = isinstance(action, Forward) and live[placement[c]] == 2 * limit
-        if full or not all(need in ends for need, _ in needed):
+        if isinstance(action, Forward) and live[placement[c]] == 2 * limit:
+            return None
+        missing = next((need for need, _ in needed if need not in ends), None)
+        if missing is not None:
+            waiting.setdefault(missing, []).append((type(action), c))
             return None
         times = [ends[need] + (costs.carry(*m[1:3]) if m else 0.0) for need, m in needed]
         return max([0.0, *times])
 
+    def consider(kind: type[Compute], c: int) -> None:
+        """Look again when the next computation of a kind and chunk can start."""
+        best[kind, c] = None
+        if (k := counts[kind, c]) == micro_batches:
+            return
+        rank, when = placement[c], ready(kind(c, k))
+        if when is not None:
+            depth = -c if kind is Forward else c
+            choice = (max(free[rank], when), kinds.index(kind), depth, rank, c, k)
+            best[kind, c] = choice
+            heappush(heap, choice)
+
+    for kind, c in counts:
+        on_rank[placement[c]].append((kind, c))
+        consider(kind, c)
     for _ in range(len(kinds) * chunks * micro_batches):
-        choices = []
-        for (kind, c), k in counts.items():
-            action, rank = kind(c, k), placement[c]
-            when = ready(action) if k < micro_batches else None
-            if when is not None:
-                depth = -c if kind is Forward else c
-                choices.append((max(free[rank], when), kinds.index(kind), depth, rank, action))
-        start, _, _, rank, action = min(choices, key=lambda choice: choice[:4])
+        choice = heappop(heap)
+        while choice != best[kinds[choice[1]], choice[4]]:  # looked at again since
+            choice = heappop(heap)
+        start, number, _, rank, c, k = choice
+        action = kinds[number](c, k)
         ends[action] = free[rank] = start + costs.of(action)
         orders[rank].append(action)
         live[rank] += (type(action) is Forward) - (type(action) is release)
         counts[type(action), action.chunk] += 1
+        for kind, c in dict.fromkeys([*on_rank[rank], *waiting.pop(action, ())]):
+            consider(kind, c)
     return orders
 
 

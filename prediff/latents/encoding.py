@@ -4,7 +4,6 @@ Letters: T frames of an event, N frames of a batch, H W pixels, h w c the latent
 channels.
 """
 
-import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -91,44 +90,6 @@ def encode_events(
             yielded = whole
     assert encoded == frames_total
     assert yielded == len(events)
-
-
-def find_batch_frames(
-    encode: Encode, *, frame_shape: tuple[int, int, int], most: int = 128
-) -> tuple[int, dict[int, float]]:
-    """Find the batch size at which encoding is fastest.
-
-    Doubles the batch from 4 frames until the rate grows by less than a tenth, the memory is used
-    up, or ``most`` is reached. Each size compiles once, which is not counted.
-
-    Args:
-        encode: as in `encode_events`.
-        frame_shape: (H, W, 1).
-        most: the largest batch tried.
-
-    Returns:
-        The batch size, and the frames a second measured for each size tried.
-
-    Raises:
-        Whatever ``encode`` raises for the smallest batch.
-    """
-    rates: dict[int, float] = {}
-    best, size = 4, 4
-    while size <= most:
-        frames = np.zeros((size, *frame_shape), np.float32)
-        try:
-            encode(frames)
-            start = time.perf_counter()
-            encode(frames)
-        except (MemoryError, RuntimeError):  # MindSpore reports device memory as RuntimeError
-            if not rates:
-                raise
-            break
-        rates[size] = size / (time.perf_counter() - start)
-        if size > best and rates[size] < 1.1 * rates[best]:
-            break
-        best, size = size, 2 * size
-    return best, rates
 
 
 def _even_batch(frames: int, most: int) -> int:

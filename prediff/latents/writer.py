@@ -106,7 +106,7 @@ def build_store(
         read_event: event number -> frames ``[T, H, W, 1]`` in [0, 1]; called in another thread.
         encode: frames ``[N, H, W, 1]`` float32 -> mean and standard deviation ``[N, h, w, c]``;
             called with one N only.
-        batch_frames: the most frames N; see `encoding.find_batch_frames`.
+        batch_frames: the most frames N.
         events_per_shard: None for that of the existing group, or a default by size.
         ranks: who builds together (`mpi.started_ranks`); None for this process alone.
         progress: called on rank 0, about once a second.

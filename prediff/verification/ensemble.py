@@ -175,15 +175,14 @@ class RankHistogramFamily:
 
     def _histogram(self, below: np.ndarray, ties: np.ndarray, chosen: np.ndarray) -> np.ndarray:
         """Return ``[T, M + 1]`` from ``[T, H, W]`` numbers of members below and tied."""
-        times, ranks = len(below), self.members + 1
+        times, ends = len(below), self.members + 2
         lead = np.broadcast_to(np.arange(times)[:, None, None], below.shape)
-        flat = (lead[chosen] * ranks + below[chosen]) * ranks + ties[chosen]
-        table = np.bincount(flat, minlength=times * ranks * ranks).reshape(times, ranks, ranks)
-        histogram = np.zeros((times, ranks))
-        for low in range(ranks):
-            for tied in range(ranks - low):
-                histogram[:, low : low + tied + 1] += table[:, low, tied, None] / (tied + 1)
-        return exactly_summable(histogram)
+        first = lead[chosen] * ends + below[chosen]
+        tied = ties[chosen]
+        share = 1.0 / (tied + 1)  # of each rank from `below` to `below + tied`
+        steps = np.bincount(first, share, times * ends)
+        steps -= np.bincount(first + tied + 1, share, times * ends)
+        return exactly_summable(steps.reshape(times, ends).cumsum(axis=-1)[:, :-1])
 
     def scores(self, sums: Mapping[str, np.ndarray]) -> list[Score]:
         """``rank_histogram_distance``: half the summed distance to flat, 0 (flat) to about 1."""

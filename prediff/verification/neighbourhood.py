@@ -87,17 +87,18 @@ class NeighbourhoodFamily:
             for number, threshold in enumerate(self.thresholds):
                 counts = window_counts((fields >= threshold) & valid, self.scales)
                 for scale, windows in enumerate(counts):
-                    flat = windows.reshape(members + 2, -1)
-                    products = flat @ flat.T
-                    radar, mean = products[0, 0], products[1, 1]
-                    with_radar, among = products[0, 2:].sum(), products[2:, 2:]
+                    flat = windows.reshape(members + 2, -1).astype(np.int64, copy=False)
+                    radar, mean, together = flat[0], flat[1], flat[2:].sum(axis=0)
+                    alone = np.einsum("mp,mp->", flat[2:], flat[2:])
+                    of_radar, with_radar = radar @ radar, together @ radar
                     for of, forecast, cross, weight in (
-                        (ENSEMBLE_MEAN, mean, products[0, 1], 1),
-                        (MEMBERS, among.trace(), with_radar, members),
-                        (ENSEMBLE, among.sum(), members * with_radar, members**2),
+                        (ENSEMBLE_MEAN, mean @ mean, mean @ radar, 1),
+                        (MEMBERS, alone, with_radar, members),
+                        (ENSEMBLE, together @ together, members * with_radar, members**2),
                     ):
-                        difference = forecast - 2 * cross + weight * radar
-                        sums[of][number, scale, :, time] = difference, forecast, weight * radar
+                        reference = weight * of_radar
+                        difference = forecast - 2 * cross + reference
+                        sums[of][number, scale, :, time] = difference, forecast, reference
         return {f"neighbourhood/{of}": values for of, values in sums.items()}
 
     def scores(self, sums: Mapping[str, np.ndarray]) -> list[Score]:

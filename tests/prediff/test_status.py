@@ -5,6 +5,7 @@ import sys
 
 import numpy as np
 import pytest
+from build_latents import build
 from typer.testing import CliRunner
 
 from hpc.checkpoint.format import write_checkpoint
@@ -75,6 +76,28 @@ def test_the_alignment_network_is_a_stage_of_guided_runs_only(folder):
     assert "alignment" not in by_name(folder, Config())
     guided = load_config(None, ["forecast.guidance.source=persistence"])
     assert by_name(folder, guided)["alignment"].command == "prediff train alignment"
+
+
+@pytest.mark.parametrize(
+    ("wanted", "made", "done"),
+    [("3", 0, False), ("3", 2, False), ("3", 3, True), ("3", 4, True), ("all", 1, True)],
+)
+def test_forecasts_are_done_when_as_many_were_made_as_wanted(folder, wanted, made, done):
+    folder.forecast.mkdir()
+    for number in range(made):
+        (folder.forecast / f"{number}.nc").touch()
+    config = load_config(None, [f"forecast.cases={wanted}"])
+    found = by_name(folder, config)["forecast"]
+    assert (found.is_done, found.progress) == (done, f"{made} of {wanted} cases")
+
+
+def test_latents_are_done_when_every_shard_is_there(folder):
+    assert not by_name(folder, Config())["latents"].is_done
+    report = build(folder.latents, events=4)
+    assert by_name(folder, Config())["latents"].is_done
+    (report.group / "manifest" / "shard_000001.json").unlink()
+    found = by_name(folder, Config())["latents"]
+    assert (found.is_done, found.progress) == (False, "1 of 2 shards in 1 groups")
 
 
 def test_epochs_without_data_are_shown_as_such(folder):

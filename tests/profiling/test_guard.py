@@ -1,10 +1,13 @@
+import json
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import typer
 
+from profiling import guard
 from profiling.guard import measured, slower, unpack
 
 ROOT = Path(__file__).parents[2]
@@ -56,3 +59,17 @@ def test_another_commits_sources_get_the_benchmarks_of_now(tmp_path):
     assert (tmp_path / "hpc" / "errors.py").exists()
     ours = (ROOT / "profiling" / "benchmarks" / "ratios.py").read_text()
     assert (tmp_path / "profiling" / "benchmarks" / "ratios.py").read_text() == ours
+
+
+@pytest.mark.parametrize(("tolerance", "code"), [(0.1, 1), (0.3, None)])
+def test_the_tolerance_that_is_given_decides(monkeypatch, tmp_path, tolerance, code):
+    stored = tmp_path / "stored.json"
+    stored.write_text(json.dumps({"turns": [{"gelu": 1.0}]}))
+    monkeypatch.setattr(guard, "STORED", stored)
+    monkeypatch.setattr(guard, "measured", lambda root, only: {"gelu": 1.2})
+    if code is None:
+        guard.main(turns=1, tolerance=tolerance)
+        return
+    with pytest.raises(typer.Exit) as ended:
+        guard.main(turns=1, tolerance=tolerance)
+    assert ended.value.exit_code == code

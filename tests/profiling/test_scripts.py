@@ -92,3 +92,11 @@ def test_the_roofline_takes_the_slower_of_products_and_memory():
 def test_a_ratio_of_two_calls_is_of_their_times():
     ratio = ratio_of(lambda: time.sleep(0.1), lambda: time.sleep(0.02), rounds=3)
     assert 2 < ratio < 7
+
+
+def test_a_job_is_as_slow_as_its_slowest_rank():
+    two = report(2, samples=4, compute=1.0)
+    slow = two.ranks[1].model_copy(update={"step_seconds": (3.0, 2.0, 9.0)})
+    late = two.model_copy(update={"ranks": (two.ranks[0], slow)})
+    assert late.step_seconds == 3.0
+    assert late.mfu == pytest.approx(two.mfu * two.step_seconds / 3.0)

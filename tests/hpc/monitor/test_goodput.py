@@ -1,5 +1,6 @@
 import pytest
 
+from hpc.monitor import goodput
 from hpc.monitor.goodput import FILE, Ledger, read_goodput
 
 
@@ -68,3 +69,19 @@ def test_the_table_names_what_took_time(tmp_path):
 def test_a_run_without_ledger_has_no_seconds(tmp_path):
     assert read_goodput(tmp_path).total == 0.0
     assert read_goodput(tmp_path).fraction == 0.0
+
+
+def test_the_sum_is_kept_while_a_run_goes_on_and_its_file_read_once(tmp_path, monkeypatch):
+    first = Ledger(tmp_path, resumed_step=0)
+    first.add("step", 10.0)
+    first.flush(step=10)
+    second = Ledger(tmp_path, resumed_step=5)
+    monkeypatch.setattr(goodput, "_records", None)  # reading again would fail
+    for step in (6, 7):
+        second.add("step", 1.0)
+        second.add("data_wait", 0.5)
+        second.flush(step=step)
+    kept = second.total()
+    monkeypatch.undo()
+    assert kept == read_goodput(tmp_path)
+    assert (kept.seconds["step"], kept.seconds["data_wait"], kept.lost) == (7.0, 1.0, 5.0)

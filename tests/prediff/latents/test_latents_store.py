@@ -18,7 +18,6 @@ from build_latents import (
 
 from hpc.cluster.mpi import SeparateRanks
 from hpc.errors import UserError
-from prediff.latents.encoding import find_batch_frames
 from prediff.latents.layout import (
     StoreLayout,
     default_events_per_shard,
@@ -287,15 +286,18 @@ def test_names_that_cannot_be_folders_are_refused(tmp_path):
         group_path(tmp_path, identity=IDENTITY, variant="../evil")
 
 
-def test_the_fastest_batch_is_found_and_memory_errors_end_the_search():
-    def encode_until_full(frames):
-        if len(frames) > 16:
-            raise MemoryError
-        return None
-
-    best, rates = find_batch_frames(encode_until_full, frame_shape=(8, 8, 1))
-    assert best in rates
-    assert set(rates) <= {4, 8, 16}
+@pytest.mark.parametrize("batch_frames", [3, 4, 7, 30])
+def test_frames_keep_their_event_and_place_however_batches_cut_them(tmp_path, batch_frames):
+    events = 7  # in one shard: events end within batches, and several events within one batch
+    build(tmp_path, events=events, events_per_shard=events, batch_frames=batch_frames)
+    with open_store(tmp_path, identity=IDENTITY, variant="identity") as reader:
+        stored = {
+            name: reader.read_array(name, events=range(events), starts=[0] * events, length=FRAMES)
+            for name in ("mean", "std")
+        }
+    for event in range(events):
+        for name, expected in zip(("mean", "std"), encode(read_event(event)), strict=True):
+            np.testing.assert_array_equal(stored[name][event], expected.astype(np.float16))
 
 
 def test_open_files_stay_within_their_limit_and_those_in_use_stay_open(tmp_path):

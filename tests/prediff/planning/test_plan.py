@@ -3,9 +3,10 @@
 import pytest
 from rich.console import Console
 
+from hpc.cluster.mesh import Mesh
 from hpc.errors import UserError
 from prediff.config import Config
-from prediff.planning.plan import GIGA, plan
+from prediff.planning.plan import DEVICES, GIGA, _Cluster, plan
 from prediff.planning.tables import render
 
 PUBLISHED = {
@@ -108,3 +109,14 @@ def test_sharing_out_the_optimizer_leaves_each_data_rank_its_part_of_moments_and
         # Two moments and the average, and the gradient's clipped copy if the update is the peak.
         expected = [4 * n * rank.parameters * (1 - 1 / data) for n in (3, 4)]
         assert expected[0] * 0.999 <= saved <= expected[1] * 1.001
+
+
+def test_what_waits_between_stages_takes_memory():
+    cluster = _Cluster(published(), DEVICES["910B2"], ranks=2, per_node=2)
+    mesh, bounds = Mesh(data=1, pipeline=2), (0, 2, 4, 6, len(cluster.each))
+    one, three = (
+        cluster._rank(mesh, bounds, stage=0, samples=2, micro_batches=4, live=live)
+        for live in (1, 3)
+    )
+    largest = max(cluster._message(bounds, chunk, 2) for chunk in (0, 2))
+    assert three.memory - one.memory == pytest.approx(2 * largest)

@@ -20,7 +20,7 @@ from prediff.verification import (
     skill_table,
     write_scores,
 )
-from prediff.verification.headline import headlines
+from prediff.verification.headline import headlines, number
 
 LEAD_MINUTES = (10, 20, 30)
 EVENTS = ["R1", "R1", "R2", "S3", "S3", "S3", "S4"]
@@ -159,6 +159,10 @@ def test_the_skill_table_shows_all_systems_with_the_best_in_front(tables):
     for words in ("protocol native", "model (4)", "persistence (1)", "fair CRPS (ensemble)"):
         assert words in text
     assert headlines(tables)[0].best(tables) == "model"
+    for headline in headlines(tables):
+        for system in tables["systems"]:
+            shown = number(headline.entry(tables, system)["overall"])
+            assert shown in text, f"{headline.title} of {system}"
 
 
 def test_the_report_is_one_page_with_its_pictures_inside(tables, tmp_path):
