@@ -62,3 +62,24 @@ def test_the_readme_names_both_main_commands():
     text = (ROOT / "README.md").read_text()
     assert "bash launch/msrun_8p.sh\n" in text
     assert "bash launch/test.sh\n" in text
+
+
+COMMANDS = {"train", "status", "plan", "profile", "micro_batch"}
+
+
+def test_the_architecture_names_files_and_functions_that_exist():
+    text = (ROOT / "docs" / "architecture.md").read_text()
+    prose = re.sub(r"```.*?```", "", text, flags=re.DOTALL)
+    paths = re.findall(r"`((?:hpc|prediff|profiling|launch|tests|docs)/[\w./]*)`", prose)
+    assert len(paths) > 40
+    for path in paths:
+        assert (ROOT / path).exists(), path
+    sources = "\n".join((ROOT / path).read_text() for path in paths if path.endswith(".py"))
+    names = re.findall(r"`([A-Za-z_]+)`", prose)
+    assert len(names) > 10
+    for name in set(names) - {"main", *COMMANDS}:
+        assert re.search(rf"^(class|def) {name}\b", sources, re.M), name
+
+
+def test_the_architecture_stays_short():
+    assert len((ROOT / "docs" / "architecture.md").read_text().split()) < 1500
