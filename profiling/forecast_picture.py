@@ -13,8 +13,9 @@ import typer
 import xarray as xr
 
 from hpc.randomness import keyed_generator
+from prediff.data.quantity import VIL
 from prediff.data.storms import DOMAIN_KM, FRAME_MINUTES, storm_event
-from prediff.forecasting.file import CODE, centred_grid
+from prediff.forecasting.file import centred_grid
 from prediff.forecasting.forecaster import Forecaster
 from prediff.forecasting.starter import STARTER
 from prediff.pictures import Ground, case_panel
@@ -39,13 +40,13 @@ def picture(*, seed: int, side: int, members: int) -> bytes:
             "time": START + np.arange(past) * step,
             **centred_grid(height=side, width=side, pixel_metres=pixel),
         },
-        name=CODE,
+        name=VIL.code_name,
     )
     forecast = forecaster(frames)
     figure = case_panel(
         context=event[:past] / 255,
         observation=event[past:] / 255,
-        forecasts={"forecast": forecast[CODE].values / 255},
+        forecasts={"forecast": forecast[VIL.code_name].values / 255},
         context_minutes=[FRAME_MINUTES * (1 + number - past) for number in range(past)],
         lead_minutes=forecast["lead_time"].values.tolist(),
         ground=Ground(kilometres_per_pixel=pixel / 1000),

@@ -172,7 +172,7 @@ class Study:
         context = self.config.data.context_frames
         return window[:context], window[context:, ..., 0]
 
-    def _leads(self) -> list[int]:
+    def _leads(self) -> list[float]:
         minutes = self.cases[0].case.minutes
         return [minutes * (1 + lead) for lead in range(self.config.data.forecast_frames)]
 
