@@ -9,6 +9,7 @@ start that was wrongly taken for dead finds a higher number and writes nothing (
 """
 
 import atexit
+import errno
 import json
 import os
 import socket
@@ -34,6 +35,7 @@ PROMISED_SECONDS = 60.0
 """How long a holder on another host may be silent; one that compiles may hold Python's lock."""
 KEPT_STARTS = 20
 POLL_SECONDS = 2.0
+NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
 
 
 class Hold:
@@ -212,12 +214,14 @@ def _sign(file: Path) -> tuple[int, int]:
 def _make(file: Path, record: dict[str, Any]) -> bool:
     """Make a record whole or not at all; return False if somebody else was faster."""
     aside = file.with_name(f".{uuid.uuid4().hex}")
-    aside.write_text(json.dumps(record))
     try:
+        aside.write_text(json.dumps(record))
         os.link(aside, file)
     except FileExistsError:
         return False
-    except OSError:  # no hard links here
+    except OSError as error:
+        if error.errno not in NO_LINKS:
+            raise
         try:
             with open(file, "x") as stream:
                 stream.write(json.dumps(record))
