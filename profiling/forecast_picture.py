@@ -57,6 +57,10 @@ def picture(*, seed: int, side: int, members: int) -> bytes:
 
 
 def main(
-    *, out: Annotated[Path, typer.Option()], seed: int = 4, side: int = 64, members: int = 16
+    *,
+    out: Annotated[Path, typer.Option(help="PNG to write")],
+    seed: int = 4,
+    side: Annotated[int, typer.Option(help="pixels of a frame")] = 64,
+    members: int = 16,
 ) -> None:
     out.write_bytes(picture(seed=seed, side=side, members=members))

@@ -24,7 +24,7 @@ def model_facts(folder: RunFolder, config: Config, *, state: dict[str, Any]) -> 
     root = data_root(folder, config)
     return {
         "run": folder.name,
-        "quantity": str(getattr(config.data, "quantity", "vil")),
+        "quantity": config.data.quantity,
         "frame_size": config.data.frame_size,
         "context_frames": config.data.context_frames,
         "forecast_frames": config.data.forecast_frames,
