@@ -34,6 +34,7 @@ CHANGEABLE_KEYS = (
     "recompute",
     "forecast_noise",
     "attention_backend",
+    "pictured_forecasts",
 )
 
 

@@ -110,6 +110,11 @@ class TrainDiffusion(Training):
     augmentation: Literal["none", "flips_and_quarter_turns"] = Field(
         "none", description="flips_and_quarter_turns: eight latent variants of every event"
     )
+    pictured_forecasts: Annotated[int, Field(ge=0)] = Field(
+        2,
+        description="validation windows whose forecasts TensorBoard shows at every validation; "
+        "0: none, which saves compiling the sampler",
+    )
 
 
 class TrainAlignment(Training):

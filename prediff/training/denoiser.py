@@ -21,6 +21,7 @@ from prediff.models.denoiser_cost import DenoiserCost
 from prediff.run_folder import RunFolder
 from prediff.training.denoiser_step import SCALAR_NAMES, build_step, evaluation_of
 from prediff.training.diffusion_network import build_loss
+from prediff.training.forecast_pictures import ForecastPictures
 from prediff.training.latents import training_latents
 from prediff.training.parallelize import ON_ONE_PROCESS, Parallelism, parallelize_denoiser
 from prediff.training.recipe import MakeInputs, Samples, Trainable
@@ -89,8 +90,14 @@ def open_samples(folder: RunFolder, config: Config) -> Iterator[Samples]:
             make_inputs=DenoiserBatches(latents.training, config),
             make_validation_inputs=DenoiserBatches(latents.validation, config),
             validation=latents.scored,
+            show=ForecastPictures(folder, config, latents, count=_pictured(config)),
             state={"latent_scale": latents.scale, "cadence_minutes": latents.cadence_minutes},
         )
+
+
+def _pictured(config: Config) -> int:
+    """Return how many windows are drawn; none where no rank holds the whole network."""
+    return config.train_diffusion.pictured_forecasts if config.parallel.pipeline == 1 else 0
 
 
 def made_up_inputs(config: Config) -> MakeInputs:

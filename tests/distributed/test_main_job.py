@@ -79,6 +79,7 @@ def test_tensorboard_shows_the_runs_curves(finished):
             assert wanted <= set(tags[f"first/{task}"])
         images = _answer(f"http://127.0.0.1:{port}/data/plugin/images/tags", bool)
         assert any(tag.startswith("pictures/") for tag in images["first/evaluation"])
+        assert "pictures/forecast_0" in images["first/diffusion"]
     finally:
         board.terminate()
         board.wait(timeout=30)

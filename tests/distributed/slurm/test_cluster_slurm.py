@@ -25,6 +25,7 @@ SETTINGS = [
     f"train_diffusion.duration={STEPS} steps",
     f"train_diffusion.checkpoint_every={STEPS}",
     f"train_diffusion.validate_every={STEPS}",
+    "train_diffusion.pictured_forecasts=0",
 ]
 ARGUMENTS = [f"--set={text}" for text in SETTINGS]
 
