@@ -1,5 +1,6 @@
 """What a site administrator and a reader of the pages rely on, as far as files can show it."""
 
+import hashlib
 import os
 import re
 import shlex
@@ -81,16 +82,20 @@ def test_the_wheelhouse_needs_its_folder_and_the_environment_takes_it(tmp_path):
     done = subprocess.run(["bash", str(script)], capture_output=True, text=True)
     assert done.returncode == 2
     assert "usage: bash launch/wheelhouse.sh FOLDER" in done.stderr
-    fake = tmp_path / "venv" / "bin"
+    fake, wheels = tmp_path / "venv" / "bin", tmp_path / "wheels"
     fake.mkdir(parents=True)
+    wheels.mkdir()
+    (wheels / "a.whl").write_bytes(b"a")
+    digest = hashlib.sha256(b"a").hexdigest()
+    (wheels / "SHA256SUMS").write_text(f"{digest}  a.whl\n")
     python = fake / "python"
     python.write_text(f'#!/bin/bash\necho "$@" >> {tmp_path}/said\nexit 1\n')
     python.chmod(0o755)
     subprocess.run(
         ["bash", "-c", f"source {ROOT}/launch/env.sh"],
         env=os.environ
-        | {"PREDIFF_VENV": str(tmp_path / "venv"), "PREDIFF_WHEELHOUSE": str(tmp_path)},
+        | {"PREDIFF_VENV": str(tmp_path / "venv"), "PREDIFF_WHEELHOUSE": str(wheels)},
         capture_output=True,
     )
     said = (tmp_path / "said").read_text()
-    assert f"--no-index --find-links {tmp_path} --editable" in said
+    assert f"--no-index --find-links {wheels}" in said
