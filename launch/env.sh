@@ -4,6 +4,7 @@
 #   source launch/env.sh
 #
 # PREDIFF_VENV   another place for the environment (a fast local disk on a cluster)
+# PREDIFF_SUMS   "none" where pip takes other files than those of launch/sums-x86_64.txt (an old glibc)
 # PREDIFF_WHEELHOUSE folder of launch/wheelhouse.sh: install from it alone, without any network
 # PREDIFF_EXTRAS what to install beside the package, default "dev,mpi"; "dev" for hosts with a site MPI
 
@@ -65,7 +66,7 @@ _prediff_pip() {
   if [ -n "${PREDIFF_WHEELHOUSE:-}" ]; then
     source=(--no-index --find-links "$(realpath "$PREDIFF_WHEELHOUSE")")
     (cd "$PREDIFF_WHEELHOUSE" && sha256sum --quiet --check SHA256SUMS) || return
-  elif [ "$(uname -m)" = x86_64 ]; then
+  elif [ "$(uname -sm)" = "Linux x86_64" ] && [ "${PREDIFF_SUMS:-check}" != none ]; then
     # The sums are of the default extras; pins that were changed since have none.
     case ",$extras," in *,dev,*) ;; *) without="." ;; esac
     case ",$extras," in *,mpi,*) ;; *) without="$without\\|^mpich==" ;; esac
