@@ -95,7 +95,8 @@ def pack(weights: dict[str, np.ndarray], config: Config, *, folder: Path = FOLDE
 
 def _settings(config: Config) -> list[str]:
     changed = differing_keys(Config(), config, ("one_pass",))
-    return [text.split(":", 1)[0] + "=" + text.rsplit(" -> ", 1)[1] for text in changed]
+    of_network = [text for text in changed if not text.startswith("one_pass.init_from")]
+    return [text.split(":", 1)[0] + "=" + text.rsplit(" -> ", 1)[1] for text in of_network]
 
 
 def main(
