@@ -22,6 +22,7 @@ import psutil
 
 from hpc.cluster.rank_log import read_process
 from hpc.durable_files import write_at_once
+from hpc.process_identity import start_time
 
 SHORTEST_PROMISE = 40.0
 STEPS_A_PROMISE = 10
@@ -120,6 +121,10 @@ class HangDetector:
             elif now - self._suspended.setdefault(rank, now) > SUSPENDED_SECONDS:
                 return rank, f"has been suspended (SIGSTOP) for {SUSPENDED_SECONDS:.0f} s"
         return None
+
+    def misses_rank(self) -> bool:
+        """Return whether a rank of this host that was seen has ended; looks at no file of a job."""
+        return any(start_time(process) is None for process in self._processes.values())
 
     def positions(self) -> dict[int, Position]:
         """Return where the ranks of this host are."""

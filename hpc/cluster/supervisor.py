@@ -38,6 +38,9 @@ from hpc.errors import UserError
 from hpc.process_identity import process_tag, tag_is_alive
 
 POLL_SECONDS = 0.2
+FILES_SECONDS = 5.0
+"""How often to look for marks on a file system that all nodes share, while no rank of this host has
+ended; the process table, which costs nothing, says when one has."""
 LOOK_SECONDS = 5.0
 """How often to look for what takes many files: hanging ranks, silent nodes, another start."""
 SILENT_SECONDS = 20.0
@@ -105,6 +108,7 @@ class _Supervisor:
         self.deadline = float("inf")
         self.scheduler_gone = float("inf")
         self.next_look = time.monotonic() + LOOK_SECONDS
+        self.next_files = time.monotonic()
 
     def run(self) -> None:
         process = self._start()
@@ -152,7 +156,12 @@ class _Supervisor:
         ended = process.poll() is not None  # before the codes, which are there by then
         if self.follower is not None:
             self.follower.copy()
-        if self._is_killed_by_user() or self.marks.end() is not None:
+        if self._is_killed_by_user():
+            return True
+        if not (ended or self.detector.misses_rank() or time.monotonic() > self.next_files):
+            return False
+        self.next_files = time.monotonic() + FILES_SECONDS
+        if self.marks.end() is not None:
             return True
         self._read_codes()
         if len(self.codes) == len(self.own):

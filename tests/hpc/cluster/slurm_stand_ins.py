@@ -83,6 +83,7 @@ sys.exit(0 if what == "quits" else record_exit_code(0 if what == "good" else 75)
 FAST = """\
 from hpc.cluster import supervisor
 supervisor.LOOK_SECONDS, supervisor.SILENT_SECONDS, supervisor.POLL_SECONDS = 0.3, 2.0, 0.05
+supervisor.FILES_SECONDS = 0.2
 supervisor.main()
 """
 

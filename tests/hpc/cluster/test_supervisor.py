@@ -24,6 +24,7 @@ pytestmark = pytest.mark.alone
 def start(tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", f"{Path(__file__).parent}:{os.environ.get('PYTHONPATH', '')}")
     monkeypatch.setattr(supervisor, "LOOK_SECONDS", 0.5)
+    monkeypatch.setattr(supervisor, "FILES_SECONDS", 0.5)
     stop_file = tmp_path / "stop"
 
     def run(way: str, workers: int = 2, port: int | None = None) -> int:
@@ -152,7 +153,10 @@ def test_without_a_launcher_the_exit_code_stays_what_it_is(monkeypatch):
 
 def test_a_scheduler_that_dies_ends_the_job_and_is_named(start, tmp_path, capfd):
     def kill() -> None:
-        tag = (tmp_path / "log/start_0001/scheduler.process").read_text()
+        mark = tmp_path / "log/start_0001/scheduler.process"
+        while not mark.exists() or not mark.read_text():  # it may be slower than its ranks
+            time.sleep(0.05)
+        tag = mark.read_text()
         os.kill(int(tag.split("-")[1]), signal.SIGKILL)
 
     when_stepping(tmp_path / "log", kill)
