@@ -16,6 +16,11 @@ def has_npu() -> bool:
     return any(NPU_DEVICES.glob("davinci[0-9]*"))
 
 
+def is_stand_in() -> bool:
+    """Return whether tests put a stand-in for CANN in the place of the real one."""
+    return os.environ.get("PREDIFF_STANDIN") == "1"
+
+
 def prepare_environment(environ: MutableMapping[str, str] | None = None) -> None:
     """Set defaults that MindSpore reads when it is imported; what the user set stays.
 

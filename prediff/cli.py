@@ -18,6 +18,7 @@ from hpc.environment import check_threads
 from hpc.errors import UserError, one_line
 from prediff.commands import run
 from prediff.commands.cache import cache_app
+from prediff.commands.check import check_app
 from prediff.commands.config import config
 from prediff.commands.convert import convert_app
 from prediff.commands.data import data_app
@@ -75,6 +76,7 @@ app.command("slurm")(run_slurm_job)
 app.add_typer(train_app, name="train")
 app.add_typer(cache_app, name="cache")
 app.add_typer(data_app, name="data")
+app.add_typer(check_app, name="check")
 app.add_typer(convert_app, name="convert")
 app.command("forecast")(forecast)
 app.command("serve")(serve)

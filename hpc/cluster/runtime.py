@@ -18,7 +18,7 @@ from hpc.cluster.gather import gather_in_group
 from hpc.cluster.job import barrier_of_job, in_job
 from hpc.cluster.mesh import Mesh
 from hpc.cluster.process_info import ProcessInfo, discover, is_scheduler
-from hpc.environment import has_npu
+from hpc.environment import has_npu, is_stand_in
 from hpc.errors import UserError
 
 
@@ -42,6 +42,11 @@ class Runtime:
     def is_first(self) -> bool:
         """Whether this is rank 0, which writes files and speaks to the user."""
         return self.place.rank == 0
+
+    @property
+    def device_name(self) -> str:
+        """The device as results name it: what ran over a stand-in must not pass for silicon."""
+        return f"{self.device} stand-in, no silicon" if is_stand_in() else self.device
 
     @property
     def sends_may_wait(self) -> bool:

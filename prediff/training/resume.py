@@ -82,6 +82,6 @@ def training_state(stage: str, config: Config, runtime: Runtime, mesh: Mesh) -> 
         "stage": stage,
         "config": config.model_dump(mode="json"),
         "mesh": {"data": mesh.data, "pipeline": mesh.pipeline},
-        "device": runtime.device,
+        "device": runtime.device_name,
         "versions": software(),
     }

@@ -32,6 +32,42 @@ ACLOP(Slice) {
   const Dims begin = standin::host_values(c.in[1]);
   copy(c.out[0], window(c.in[0], begin, c.out[0].shape));
 }
+namespace {
+// The view that begin, end, strides and masks choose; axes that shrink are dropped.
+Tensor strided(const Call& c, const Tensor& x, const Dims& begin, const Dims& step) {
+  const auto mask = [&](const char* name) { return static_cast<int64_t>(c.number(name, 0)); };
+  standin::require(mask("ellipsis_mask") == 0 && mask("new_axis_mask") == 0,
+                   "ellipsis and new axes are not in the stand-in");
+  Tensor view = x;
+  view.shape.clear();
+  view.strides.clear();
+  const Dims& like = c.out[0].shape;
+  for (size_t i = 0, o = 0; i < x.shape.size(); ++i) {
+    const bool given = i < begin.size(), whole = !given || (mask("begin_mask") >> i & 1);
+    const int64_t by = given ? step[i] : 1;
+    int64_t start = whole ? (by > 0 ? 0 : x.shape[i] - 1) : begin[i];
+    if (start < 0) start += x.shape[i];
+    view.offset += start * x.strides[i];
+    if (given && (mask("shrink_axis_mask") >> i & 1)) continue;
+    view.shape.push_back(o < like.size() ? like[o] : 1);
+    view.strides.push_back(x.strides[i] * by);
+    ++o;
+  }
+  return view;
+}
+}  // namespace
+
+ACLOP(StridedSliceGrad) {  // shape, begin, end, strides, dy
+  write(c.out[0], std::vector<double>(c.out[0].elements(), 0.0));
+  Call like = c;
+  like.out[0] = c.in[4];
+  copy(strided(like, c.out[0], standin::host_values(c.in[1]), standin::host_values(c.in[3])),
+       c.in[4]);
+}
+ACLOP(StridedSlice) {  // x, begin, end, strides
+  copy(c.out[0],
+       strided(c, c.in[0], standin::host_values(c.in[1]), standin::host_values(c.in[3])));
+}
 ACLOP(AddN) {
   std::vector<double> sum = read<double>(c.in[0]);
   for (size_t i = 1; i < c.in.size(); ++i) {

@@ -190,6 +190,7 @@ class Operator {
   }
   template <class T>
   Status give(const Text& name, T* value) const {
+    *value = T{};  // the creators that know the defaults are not here: no, zero, empty
     if (!impl_) return kNotThere;
     auto it = impl_->attributes.find(name);
     if (it == impl_->attributes.end()) return kNotThere;

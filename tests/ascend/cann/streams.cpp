@@ -162,6 +162,7 @@ aclError Stream::synchronize(long timeout_ms) {
       }
     }
   }
+  ledger::write_now_and_then();
   std::lock_guard<std::mutex> order(order_lock);
   ordering::join(host_clock, clock_);
   return device_failure;

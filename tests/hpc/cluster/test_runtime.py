@@ -5,7 +5,8 @@ import pytest
 from hpc import environment
 from hpc.cluster import runtime as runtime_module
 from hpc.cluster.mesh import Mesh
-from hpc.cluster.runtime import start_runtime
+from hpc.cluster.process_info import ProcessInfo
+from hpc.cluster.runtime import Runtime, start_runtime
 from hpc.environment import check_threads, prepare_environment
 from hpc.errors import UserError
 
@@ -117,3 +118,11 @@ def test_slow_convolutions_are_avoided_where_mindspore_has_them(
     environ = {}
     prepare_environment(environ)
     assert environ.get("ONEDNN_MAX_CPU_ISA") == expected
+
+
+def test_what_ran_over_a_stand_in_does_not_pass_for_silicon(monkeypatch):
+    runtime = Runtime(place=ProcessInfo(), device="Ascend", world_group=None)
+    monkeypatch.delenv("PREDIFF_STANDIN", raising=False)
+    assert runtime.device_name == "Ascend"
+    monkeypatch.setenv("PREDIFF_STANDIN", "1")
+    assert runtime.device_name == "Ascend stand-in, no silicon"
