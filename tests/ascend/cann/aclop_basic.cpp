@@ -181,3 +181,17 @@ ACLOP(LayerNormGrad) {  // dy, x, variance, mean, gamma
   write(c.out[1], dgamma);
   write(c.out[2], dbeta);
 }
+
+#define ACLOP_REAL(NAME, EXPRESSION)                                         \
+  ACLOP(NAME) {                                                              \
+    standin::binary_as<double>(c.out[0], c.in[0], c.in[1],                   \
+                               [](double a, double b) { return EXPRESSION; }); \
+  }
+ACLOP_REAL(RealDiv, a / b)
+ACLOP_REAL(Div, a / b)
+ACLOP_REAL(Add, a + b)
+ACLOP_REAL(Sub, a - b)
+ACLOP_REAL(Mul, a* b)
+ACLOP_REAL(Maximum, std::fmax(a, b))
+ACLOP_REAL(Minimum, std::fmin(a, b))
+ACLOP_REAL(Pow, std::pow(a, b))
