@@ -37,6 +37,14 @@ def test_the_ranks_parts_make_up_the_batch_for_any_number_of_ranks(batch, data_s
     np.testing.assert_array_equal(np.concatenate(parts), samples.batch(batch))
 
 
+@given(batch=st.integers(0, 1000), data_size=st.sampled_from([1, 2, 3, 4, 6, 12]))
+def test_a_sample_has_the_same_number_on_any_number_of_ranks(batch, data_size):
+    samples = SampleOrder(num_samples=29, global_batch=12, seed=5)
+    parts = [samples.rank_batch(batch, data_rank=r, data_size=data_size) for r in range(data_size)]
+    numbers = np.concatenate([numbers for _, numbers in parts])
+    np.testing.assert_array_equal(numbers, 12 * batch + np.arange(12))
+
+
 def test_a_position_is_the_number_of_samples_seen():
     samples = SampleOrder(num_samples=10, global_batch=4, seed=0)
     assert samples.batch_at(0) == 0
