@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -33,8 +33,7 @@ class Rotation:
     keep_every: int | None = None
     """Keep those whose step is a multiple of this."""
     best: str | None = None
-    """Keep the one with the best of this score, a key of ``scores`` in the state."""
-    best_is: Literal["min", "max"] = "min"
+    """Keep the one with the lowest of this score, a key of ``scores`` in the state."""
 
     def __post_init__(self) -> None:
         if self.keep_last < 1:
@@ -52,18 +51,15 @@ class Rotation:
         keep = set(steps[-self.keep_last :])
         if self.keep_every is not None:
             keep |= {step for step in steps if step % self.keep_every == 0}
-        best = best_step(checkpoints, best_is=self.best_is)
+        best = best_step(checkpoints)
         if best is not None:
             keep.add(best)
         return [step for step in steps if step not in keep]
 
 
-def best_step(
-    checkpoints: Mapping[int, float | None], *, best_is: Literal["min", "max"]
-) -> int | None:
-    """Return the step with the best score, the newest of equals; None when none has a score."""
-    sign = 1 if best_is == "min" else -1
-    scored = [(sign * s, -step) for step, s in checkpoints.items() if s is not None and s == s]
+def best_step(checkpoints: Mapping[int, float | None]) -> int | None:
+    """Return the step with the lowest score, the newest of equals; None when none has a score."""
+    scored = [(s, -step) for step, s in checkpoints.items() if s is not None and s == s]
     return -min(scored)[1] if scored else None
 
 
@@ -198,40 +194,11 @@ def find_latest(folder: Path, *, foreign: Foreign | None = None) -> Path | None:
     return None
 
 
-def find_best(folder: Path, *, score: str, best_is: Literal["min", "max"] = "min") -> Path | None:
-    """Return the checkpoint with the best of a named score, or None when none has it."""
+def find_best(folder: Path, *, score: str) -> Path | None:
+    """Return the checkpoint with the lowest of a named score, or None when none has it."""
     paths = dict(list_checkpoints(folder))
-    step = best_step({s: _score(path, score) for s, path in paths.items()}, best_is=best_is)
+    step = best_step({s: _score(path, score) for s, path in paths.items()})
     return None if step is None else paths[step]
-
-
-def find_resume(resume: str, folder: Path) -> Path | None:
-    """Return the checkpoint to continue from, or None to start from the beginning.
-
-    Args:
-        resume: ``auto`` (the newest whole one, if any), ``none``, or the path of a checkpoint or of
-            a folder of checkpoints.
-        folder: of the run's own checkpoints.
-
-    Raises:
-        UserError: nothing usable at the path, or ``none`` in a folder that has checkpoints.
-    """
-    if resume == "auto":
-        return find_latest(folder)
-    if resume == "none":
-        if list_checkpoints(folder):
-            raise UserError(
-                f"{folder} already has checkpoints: continue with --resume auto, or choose another "
-                "run name to start from the beginning"
-            )
-        return None
-    path = Path(resume)
-    if list_checkpoints(path):
-        return find_latest(path)
-    if not (path / "manifest.json").exists():
-        raise UserError(f"no checkpoint at {path}: give a step_NNNNNNNN folder or its parent")
-    verify_checkpoint(path)
-    return path
 
 
 def _score(path: Path, name: str | None) -> float | None:

@@ -54,36 +54,6 @@ def weighted_losses(
     return loss, ops.mean(per_sample), bound
 
 
-def training_loss(
-    *,
-    schedule: ForwardProcess,
-    prediction: ms.Tensor,
-    clean: ms.Tensor,
-    noise: ms.Tensor,
-    step: ms.Tensor,
-    log_variance: ms.Tensor | None = None,
-    parameterization: str = "eps",
-    vlb_weight: float = 0.0,
-) -> tuple[ms.Tensor, ms.Tensor, ms.Tensor]:
-    """Return (loss, mean squared error, variational term) of a prediction at x_t.
-
-    The same numbers as :class:`DiffusionLoss`, from a prediction made elsewhere.
-
-    Args:
-        prediction: the network's output at ``q_sample(clean, step, noise)``, ``[B, ...]``.
-        log_variance: the learned s, ``[n]``; zeros if None.
-    """
-    of_clean, of_noise = target_weights(path=schedule, parameterization=parameterization)
-    target = (
-        at_step(float_tensor(of_clean), step, clean) * clean
-        + at_step(float_tensor(of_noise), step, clean) * noise
-    )
-    if log_variance is None:
-        log_variance = float_tensor(np.zeros(schedule.num_steps))
-    bound = _bound_weights(schedule, parameterization)
-    return weighted_losses(prediction, target, step, log_variance, bound, vlb_weight)
-
-
 class DiffusionLoss(nn.Cell):
     """Denoiser and loss in one Cell, for one compiled training graph.
 
@@ -126,7 +96,7 @@ class DiffusionLoss(nn.Cell):
         self.target_of_noise = float_tensor(of_noise)
         zeros = float_tensor(np.zeros(schedule.num_steps))
         self.logvar = Parameter(zeros, name="logvar", requires_grad=learn_logvar)
-        self.bound_weights = _bound_weights(schedule, parameterization)
+        self.bound_weights = bound_weights(schedule, parameterization)
         self.vlb_weight = vlb_weight
 
     def construct(self, clean, noise, step, condition, dropout_key=None, condition_keep=None):
@@ -157,7 +127,8 @@ class DiffusionLoss(nn.Cell):
         )
 
 
-def _bound_weights(schedule: ForwardProcess, parameterization: str) -> ms.Tensor:
+def bound_weights(schedule: ForwardProcess, parameterization: str) -> ms.Tensor:
+    """Return the weights of the variational term, ``[n]``; zeros on the straight path."""
     if isinstance(schedule, StraightPath):
         return float_tensor(np.zeros(schedule.num_steps))
     return float_tensor(vlb_weights(schedule=schedule, parameterization=parameterization))

@@ -29,5 +29,4 @@ def ddim(
     of_eps = np.sqrt(np.maximum(1 - following - variance, 0))
     of_noisy = of_eps / np.sqrt(1 - kept)
     of_clean = np.sqrt(following) - of_noisy * np.sqrt(kept)
-    update = np.stack((of_noisy, of_clean, np.zeros(steps), np.sqrt(variance)), axis=1)
-    return SamplingPlan(steps=visited, update=update)
+    return SamplingPlan(steps=visited, noisy=of_noisy, clean=of_clean, noise=np.sqrt(variance))

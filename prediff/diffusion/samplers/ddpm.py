@@ -32,13 +32,9 @@ def _ancestral(schedule: NoiseSchedule, visited: np.ndarray) -> SamplingPlan:
     rows = np.arange(len(visited))
     deviation = np.exp(0.5 * schedule.posterior_log_variance_clipped[rows])
     deviation[0] = 0
-    update = np.stack(
-        (
-            schedule.posterior_mean_coef2[rows],
-            schedule.posterior_mean_coef1[rows],
-            np.zeros(len(rows)),
-            deviation,
-        ),
-        axis=1,
+    return SamplingPlan(
+        steps=visited[::-1].astype(np.int32),
+        noisy=schedule.posterior_mean_coef2[rows][::-1],
+        clean=schedule.posterior_mean_coef1[rows][::-1],
+        noise=deviation[::-1],
     )
-    return SamplingPlan(steps=visited[::-1].astype(np.int32), update=update[::-1])

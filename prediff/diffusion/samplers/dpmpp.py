@@ -33,7 +33,7 @@ def _multistep(
     visited = visited_time_steps(num_steps=schedule.num_steps, steps=steps, spacing=spacing)
     signal = schedule.signal[visited]
     noise = schedule.noise_level[visited]
-    update = np.zeros((steps, 4))
+    of_noisy, of_clean, of_previous, of_noise = np.zeros((4, steps))
     jump_before = None
     for i in range(steps - 1):
         jump = log_snr[visited[i + 1]] - log_snr[visited[i]]
@@ -41,13 +41,12 @@ def _multistep(
         shrink = decay if stochastic else 1.0
         gain = signal[i + 1] * (1 - decay * shrink)
         extrapolation = 0.0 if jump_before is None else jump / (2 * jump_before)
-        fresh = noise[i + 1] * np.sqrt(1 - decay**2) if stochastic else 0.0
-        update[i] = (
-            noise[i + 1] / noise[i] * shrink,
-            gain * (1 + extrapolation),
-            -gain * extrapolation,
-            fresh,
-        )
+        of_noisy[i] = noise[i + 1] / noise[i] * shrink
+        of_clean[i] = gain * (1 + extrapolation)
+        of_previous[i] = -gain * extrapolation
+        of_noise[i] = noise[i + 1] * np.sqrt(1 - decay**2) if stochastic else 0.0
         jump_before = jump
-    update[-1] = (0, 1, 0, 0)
-    return SamplingPlan(steps=visited, update=update)
+    of_clean[-1] = 1
+    return SamplingPlan(
+        steps=visited, noisy=of_noisy, clean=of_clean, previous=of_previous, noise=of_noise
+    )

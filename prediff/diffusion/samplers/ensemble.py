@@ -24,8 +24,6 @@ def sample_ensemble(
     solver: str,
     batch_size: int,
     cases: Sequence[int] | None = None,
-    eta: float | None = None,
-    spacing: str | None = None,
     target: np.ndarray | None = None,
 ) -> np.ndarray:
     """Return clean latents of every member of every case, float32 ``[B, M, T, H, W, C]``.
@@ -41,7 +39,7 @@ def sample_ensemble(
         seed: of the forecast.
         batch_size: chains that run together.
         cases: numbers that tell the cases apart, so that each has its own noise; 0 .. B-1 if None.
-        steps, solver, eta, spacing: as in :meth:`Sampler.sample`.
+        steps, solver: as in :meth:`Sampler.sample`.
         target: mean intensity to steer each case to, ``[B]``.
 
     Raises:
@@ -74,8 +72,6 @@ def sample_ensemble(
             condition=ms.Tensor(condition[chain_case[rows]]),
             steps=steps,
             solver=solver,
-            eta=eta,
-            spacing=spacing,
             target=None if target is None else np.asarray(target)[chain_case[rows]],
         )
         latents[first : first + batch_size] = batch.asnumpy()[: chains - first]

@@ -12,5 +12,4 @@ def euler(*, schedule: StraightPath, steps: int) -> SamplingPlan:
     visited = visited_time_steps(num_steps=schedule.num_steps, steps=steps)
     s = schedule.noise_level[visited]
     kept = np.append(s[1:], 0.0) / s
-    zero = np.zeros(steps)
-    return SamplingPlan(steps=visited, update=np.stack((kept, 1 - kept, zero, zero), axis=1))
+    return SamplingPlan(steps=visited, noisy=kept, clean=1 - kept)

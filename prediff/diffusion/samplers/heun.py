@@ -23,23 +23,22 @@ def heun(*, schedule: NoiseSchedule, steps: int, spacing: str = "quadratic") -> 
     visited = visited_time_steps(num_steps=schedule.num_steps, steps=steps, spacing=spacing)
     signal, noise = schedule.signal[visited], schedule.noise_level[visited]
     angle = np.arctan2(noise, signal)
-    calls, update = [], []
+    calls, noisy, clean, previous = np.zeros((4, 2 * steps - 1))
     for i in range(steps - 1):
         turn = angle[i + 1] - angle[i]
         of_noisy = 1 + turn * signal[i] / noise[i]
         of_clean = -turn / noise[i]
-        calls.append(visited[i])
-        update.append((of_noisy, of_clean, 0.0, 0.0))
-        # x' = (x + x1 + turn * v1) / 2 with x = (x1 - of_clean * D) / of_noisy put in:
-        calls.append(visited[i + 1])
-        update.append(
-            (
-                (1 / of_noisy + 1 + turn * signal[i + 1] / noise[i + 1]) / 2,
-                -turn / noise[i + 1] / 2,
-                -of_clean / of_noisy / 2,
-                0.0,
-            )
+        first, second = 2 * i, 2 * i + 1
+        calls[first], noisy[first], clean[first], previous[first] = (
+            visited[i],
+            of_noisy,
+            of_clean,
+            0,
         )
-    calls.append(visited[-1])
-    update.append((0.0, 1.0, 0.0, 0.0))
-    return SamplingPlan(steps=np.array(calls, np.int32), update=np.array(update))
+        # x' = (x + x1 + turn * v1) / 2 with x = (x1 - of_clean * D) / of_noisy put in:
+        calls[second] = visited[i + 1]
+        noisy[second] = (1 / of_noisy + 1 + turn * signal[i + 1] / noise[i + 1]) / 2
+        clean[second] = -turn / noise[i + 1] / 2
+        previous[second] = -of_clean / of_noisy / 2
+    calls[-1], clean[-1] = visited[-1], 1
+    return SamplingPlan(steps=calls.astype(np.int32), noisy=noisy, clean=clean, previous=previous)

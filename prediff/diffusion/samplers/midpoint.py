@@ -25,11 +25,11 @@ def midpoint(*, schedule: StraightPath, steps: int) -> SamplingPlan:
     s = schedule.noise_level[visited]
     start, middle = s[::2], s[1::2]
     end = np.append(start[1:], 0.0)
-    update = np.zeros((2 * steps, 4))
-    update[::2, 0] = middle / start
-    update[::2, 1] = 1 - middle / start
+    noisy, clean, previous = np.zeros((3, 2 * steps))
+    noisy[::2] = middle / start
+    clean[::2] = 1 - middle / start
     # With x = (s/m) x1 - (s/m - 1) D put in:
-    update[1::2, 0] = end / middle
-    update[1::2, 1] = (start - end) / middle
-    update[1::2, 2] = 1 - start / middle
-    return SamplingPlan(steps=visited, update=update)
+    noisy[1::2] = end / middle
+    clean[1::2] = (start - end) / middle
+    previous[1::2] = 1 - start / middle
+    return SamplingPlan(steps=visited, noisy=noisy, clean=clean, previous=previous)

@@ -14,20 +14,25 @@ from dataclasses import dataclass
 
 import numpy as np
 
-COLUMNS = ("noisy", "clean", "previous", "noise")
 
-
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class SamplingPlan:
     """The rows of one solver, from noise to data.
 
     Attributes:
         steps: time step of each network call, int32 ``[K]``.
-        update: float64 ``[K, 4]``, the columns :data:`COLUMNS`.
+        noisy, clean, previous, noise: the columns, float64 ``[K]``, or one number for all rows.
     """
 
     steps: np.ndarray
-    update: np.ndarray
+    noisy: np.ndarray
+    clean: np.ndarray
+    previous: np.ndarray | float = 0.0
+    noise: np.ndarray | float = 0.0
+
+    def column(self, name: str) -> np.ndarray:
+        """Return a column as ``[K]``."""
+        return np.broadcast_to(getattr(self, name), self.steps.shape)
 
     @property
     def network_calls(self) -> int:
@@ -35,4 +40,4 @@ class SamplingPlan:
 
     @property
     def stochastic(self) -> bool:
-        return bool(np.any(self.update[:, COLUMNS.index("noise")]))
+        return bool(np.any(self.noise))

@@ -18,8 +18,8 @@ from prediff.diffusion.guidance import (
     matching_steps,
 )
 from prediff.diffusion.parameterization import ForwardProcess, clean_weights
-from prediff.diffusion.samplers.plan import COLUMNS, SamplingPlan
-from prediff.diffusion.samplers.sampling_step import SamplingChain, SamplingStep
+from prediff.diffusion.samplers.plan import SamplingPlan
+from prediff.diffusion.samplers.sampling_step import COEFFICIENTS, SamplingStep
 from prediff.diffusion.samplers.solvers import sampling_plan
 
 NoiseSource = Callable[[int], np.ndarray]
@@ -39,7 +39,7 @@ def check_conditioning(
         UserError: an update weighs the prediction by more than :data:`MAX_PREDICTION_WEIGHT`.
     """
     _, from_prediction = clean_weights(path=schedule, parameterization=parameterization)
-    of_clean = plan.update[:, COLUMNS.index("clean")]
+    of_clean = plan.column("clean")
     weight = np.abs(of_clean * from_prediction[plan.steps]).max()
     if weight > MAX_PREDICTION_WEIGHT:
         raise UserError(
@@ -58,8 +58,6 @@ class Sampler:
         schedule: the noise schedule or straight path that it was trained on.
         parameterization: what it predicts.
         guidance: steer the samples towards a mean intensity; None for plain samples.
-        whole_chain: compile all steps into one graph. The noise of all steps is then held on the
-            device, and every new number of steps compiles anew.
 
     Raises:
         UserError: the parameterization means nothing on this path, or an unknown coupling.
@@ -72,7 +70,6 @@ class Sampler:
         schedule: ForwardProcess,
         parameterization: str = "eps",
         guidance: AlignmentGuidance | None = None,
-        whole_chain: bool = False,
     ):
         self.schedule = schedule
         self.parameterization = parameterization
@@ -84,12 +81,11 @@ class Sampler:
                 guidance.alignment, scale=guidance.scale, coupling=guidance.coupling
             )
         self._step = SamplingStep(denoiser, gradient)
-        self._chain = SamplingChain(self._step) if whole_chain else None
 
     def compile(
         self, compiler: Compiler, *, shape: tuple[int, ...], condition_shape: tuple[int, ...]
     ) -> None:
-        """Compile a call of the network, without `whole_chain`, for batches of these shapes.
+        """Compile a call of the network for batches of these shapes.
 
         The first sample does it otherwise.
 
@@ -98,7 +94,7 @@ class Sampler:
             shape: of the samples, ``(B, T, H, W, C)``.
             condition_shape: ``(B, T_in, H, W, C)``.
         """
-        latents, rows = ms.Tensor(np.zeros(shape, np.float32)), len(COLUMNS) + 4
+        latents, rows = ms.Tensor(np.zeros(shape, np.float32)), len(COEFFICIENTS)
         compiler(
             self._step,
             latents,
@@ -117,8 +113,6 @@ class Sampler:
         condition: ms.Tensor,
         steps: int,
         solver: str,
-        eta: float | None = None,
-        spacing: str | None = None,
         target: np.ndarray | None = None,
     ) -> ms.Tensor:
         """Return clean samples, float32 ``[B, T, H, W, C]``, neither clipped nor decoded.
@@ -126,8 +120,7 @@ class Sampler:
         Args:
             noise: where the chain starts and what it adds, see :data:`NoiseSource`.
             condition: latents of the context, ``[B, T_in, H, W, C]``.
-            steps, solver, eta, spacing: see
-                :func:`~prediff.diffusion.samplers.solvers.sampling_plan`.
+            steps, solver: see :func:`~prediff.diffusion.samplers.solvers.sampling_plan`.
             target: mean intensity to steer to, in [0, 1], ``[B]``; given if and only if the
                 sampler has guidance.
 
@@ -140,9 +133,7 @@ class Sampler:
                 "a target intensity and an alignment network belong together: "
                 f"{'the network' if target is not None else 'the target'} is missing"
             )
-        plan = sampling_plan(
-            solver=solver, schedule=self.schedule, steps=steps, eta=eta, spacing=spacing
-        )
+        plan = sampling_plan(solver=solver, schedule=self.schedule, steps=steps)
         check_conditioning(
             plan,
             schedule=self.schedule,
@@ -155,14 +146,8 @@ class Sampler:
         if target is None:
             target = np.zeros(start.shape[0])
         wanted = ms.Tensor(np.asarray(target, np.float32).reshape(-1))
-        adds_noise = plan.update[:, COLUMNS.index("noise")] != 0
-        silence = np.zeros(start.shape, np.float32)
-        if self._chain is not None:
-            calls = range(plan.network_calls) if plan.stochastic else range(1)
-            fresh = np.stack([noise(i + 1) if adds_noise[i] else silence for i in calls])
-            rows = ms.Tensor(call_steps), ms.Tensor(coefficients), ms.Tensor(fresh)
-            return self._chain(start, *rows, condition, wanted)
-        no_noise = ms.Tensor(silence)
+        adds_noise = plan.column("noise") != 0
+        no_noise = ms.Tensor(np.zeros(start.shape, np.float32))
         noisy, clean = start, no_noise
         for call in range(plan.network_calls):
             noisy, clean = self._step(
@@ -187,9 +172,14 @@ class Sampler:
             guidance_steps = matching[calls]
             shift = clean_shift_weights(schedule=guidance_schedule)[guidance_steps]
             rescale = 1 / np.hypot(self.schedule.signal, self.schedule.noise_level)[calls]
-        coefficients = np.column_stack(
-            (from_noisy[calls], from_prediction[calls], plan.update, shift, rescale)
-        )
+        columns = {
+            "clean_from_noisy": from_noisy[calls],
+            "clean_from_prediction": from_prediction[calls],
+            **{name: plan.column(name) for name in ("noisy", "clean", "previous", "noise")},
+            "guidance": shift,
+            "guidance_input": rescale,
+        }
+        coefficients = np.column_stack([columns[name] for name in COEFFICIENTS])
         return np.column_stack((calls, guidance_steps)), coefficients.astype(np.float32)
 
 
@@ -204,8 +194,6 @@ def sample(
     parameterization: str = "eps",
     guidance: AlignmentGuidance | None = None,
     target: np.ndarray | None = None,
-    eta: float | None = None,
-    spacing: str | None = None,
 ) -> ms.Tensor:
     """Return clean samples of one batch, ``[B, T, H, W, C]``; see :class:`Sampler`.
 
@@ -230,7 +218,5 @@ def sample(
         condition=condition,
         steps=steps,
         solver=solver,
-        eta=eta,
-        spacing=spacing,
         target=target,
     )

@@ -18,6 +18,17 @@ COEFFICIENTS = (
     "guidance",
     "guidance_input",
 )
+"""The numbers of a network call, by name."""
+(
+    CLEAN_FROM_NOISY,
+    CLEAN_FROM_PREDICTION,
+    NOISY,
+    CLEAN,
+    PREVIOUS,
+    NOISE,
+    GUIDANCE,
+    GUIDANCE_INPUT,
+) = range(len(COEFFICIENTS))
 
 
 class SamplingStep(nn.Cell):
@@ -50,49 +61,18 @@ class SamplingStep(nn.Cell):
         batch = (noisy.shape[0],)
         step = ops.broadcast_to(steps[0:1], batch)
         prediction = self.denoiser(noisy, step, condition).astype(ms.float32)
-        clean = coefficients[0] * noisy + coefficients[1] * prediction
+        clean = (
+            coefficients[CLEAN_FROM_NOISY] * noisy
+            + coefficients[CLEAN_FROM_PREDICTION] * prediction
+        )
         if self.guidance is not None:
             guidance_step = ops.broadcast_to(steps[1:2], batch)
-            gradient = self.guidance(coefficients[7] * noisy, guidance_step, target)
-            clean = clean - coefficients[6] * gradient
+            gradient = self.guidance(coefficients[GUIDANCE_INPUT] * noisy, guidance_step, target)
+            clean = clean - coefficients[GUIDANCE] * gradient
         updated = (
-            coefficients[2] * noisy
-            + coefficients[3] * clean
-            + coefficients[4] * previous
-            + coefficients[5] * noise
+            coefficients[NOISY] * noisy
+            + coefficients[CLEAN] * clean
+            + coefficients[PREVIOUS] * previous
+            + coefficients[NOISE] * noise
         )
         return updated, clean
-
-
-class SamplingChain(nn.Cell):
-    """All network calls of a chain in one graph, with a loop inside it.
-
-    Spares the host the K launches, but holds the noise of all of them on the device.
-    """
-
-    def __init__(self, step: SamplingStep):
-        super().__init__()
-        self.step = step
-
-    def construct(self, noisy, steps, coefficients, noise, condition, target):
-        """Return the clean samples, ``[B, T, H, W, C]``.
-
-        Arguments are those of :class:`SamplingStep` with a leading axis: steps ``[K, 2]``,
-        coefficients ``[K, 8]`` and noise ``[K, B, T, H, W, C]``, or ``[1, ...]`` if no call adds
-        any.
-        """
-        previous = ops.zeros_like(noisy)
-        last_noise = noise.shape[0] - 1
-        call = ops.zeros((), ms.int32)
-        while call < steps.shape[0]:
-            noisy, previous = self.step(
-                noisy,
-                previous,
-                steps[call],
-                coefficients[call],
-                noise[ops.minimum(call, last_noise)],
-                condition,
-                target,
-            )
-            call = call + 1
-        return noisy

@@ -25,26 +25,17 @@ FLOW_SOLVERS: dict[str, Callable[..., SamplingPlan]] = {"euler": euler, "midpoin
 SOLVERS = DIFFUSION_SOLVERS | FLOW_SOLVERS
 
 
-def sampling_plan(
-    *,
-    solver: str,
-    schedule: ForwardProcess,
-    steps: int,
-    eta: float | None = None,
-    spacing: str | None = None,
-) -> SamplingPlan:
+def sampling_plan(*, solver: str, schedule: ForwardProcess, steps: int) -> SamplingPlan:
     """Return the network calls of a solver and how to combine them.
 
     Args:
         solver: a key of :data:`SOLVERS`.
         schedule: what the denoiser was trained on.
         steps: solver steps; heun and midpoint make two network calls in each.
-        eta: DDIM's share of fresh noise in [0, 1]; None is 0.
-        spacing: ``uniform`` or ``quadratic``; None is the solver's own default.
 
     Raises:
-        UserError: an unknown solver, one that does not fit the schedule, a step count out of
-            range, or an option that the solver does not have.
+        UserError: an unknown solver, one that does not fit the schedule, or a step count out of
+            range.
     """
     if solver not in SOLVERS:
         raise UserError(f"solver '{solver}' is unknown: choose one of {', '.join(SOLVERS)}")
@@ -56,13 +47,4 @@ def sampling_plan(
             f"solver '{solver}' does not fit a denoiser trained by {trained_by}: "
             f"choose one of {', '.join(usable)}"
         )
-    options: dict[str, float | str] = {}
-    if eta is not None:
-        if solver != "ddim":
-            raise UserError(f"eta belongs to the solver 'ddim', not to '{solver}': leave it out")
-        options["eta"] = eta
-    if spacing is not None:
-        if trained_by_flow or solver == "ddpm_truncated":
-            raise UserError(f"solver '{solver}' has no choice of spacing: leave it out")
-        options["spacing"] = spacing
-    return SOLVERS[solver](schedule=schedule, steps=steps, **options)
+    return SOLVERS[solver](schedule=schedule, steps=steps)

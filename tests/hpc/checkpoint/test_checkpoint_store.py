@@ -15,7 +15,6 @@ from hpc.checkpoint.store import (
     Rotation,
     find_best,
     find_latest,
-    find_resume,
 )
 from hpc.errors import UserError
 
@@ -51,7 +50,6 @@ def test_the_last_ones_the_round_ones_and_the_best_are_kept(tmp_path):
     writer.finish()
     assert steps(tmp_path) == [3, 5, 8, 9]
     assert find_best(tmp_path, score="crps").name == "step_00000003"
-    assert find_best(tmp_path, score="crps", best_is="max").name == "step_00000005"
     assert find_best(tmp_path, score="csi") is None
 
 
@@ -59,16 +57,14 @@ def test_the_last_ones_the_round_ones_and_the_best_are_kept(tmp_path):
     scores=st.dictionaries(st.integers(1, 30), st.none() | st.floats(0, 9), min_size=1),
     keep_last=st.integers(1, 5),
     keep_every=st.none() | st.integers(1, 7),
-    best_is=st.sampled_from(["min", "max"]),
 )
-def test_rotation_never_deletes_the_newest_or_the_best(scores, keep_last, keep_every, best_is):
-    rotation = Rotation(keep_last=keep_last, keep_every=keep_every, best="s", best_is=best_is)
+def test_rotation_never_deletes_the_newest_or_the_best(scores, keep_last, keep_every):
+    rotation = Rotation(keep_last=keep_last, keep_every=keep_every, best="s")
     doomed = rotation.doomed(scores)
     assert not set(doomed) & set(sorted(scores)[-keep_last:])
     known = [score for score in scores.values() if score is not None]
     if known:
-        best = min(known) if best_is == "min" else max(known)
-        assert any(scores[step] == best for step in set(scores) - set(doomed))
+        assert any(scores[step] == min(known) for step in set(scores) - set(doomed))
 
 
 def test_saving_returns_before_the_checkpoint_is_written(tmp_path, monkeypatch):
@@ -113,28 +109,6 @@ def test_a_folder_of_damaged_checkpoints_only_is_an_error_and_not_a_fresh_start(
         damage(three, step)
     with pytest.raises(UserError, match="none of the 3 checkpoints"):
         find_latest(three)
-
-
-def test_resume_auto_takes_the_newest_or_starts_anew(three, tmp_path):
-    assert find_resume("auto", three).name == "step_00000003"
-    assert find_resume("auto", tmp_path / "absent") is None
-
-
-def test_resume_none_never_mixes_two_runs(three, tmp_path):
-    assert find_resume("none", tmp_path / "absent") is None
-    with pytest.raises(UserError, match="already has checkpoints"):
-        find_resume("none", three)
-
-
-def test_resume_takes_a_checkpoint_or_a_folder_of_them(three, tmp_path):
-    own = tmp_path / "own"
-    assert find_resume(str(three), own).name == "step_00000003"
-    assert find_resume(str(three / "step_00000001"), own).name == "step_00000001"
-    damage(three, 1)
-    with pytest.raises(UserError, match="have changed"):
-        find_resume(str(three / "step_00000001"), own)
-    with pytest.raises(UserError, match="no checkpoint at"):
-        find_resume(str(tmp_path / "absent"), own)
 
 
 def test_an_abandoned_future_is_set_aside(three, caplog):

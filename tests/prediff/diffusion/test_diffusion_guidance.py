@@ -4,6 +4,7 @@ import mindspore as ms
 import numpy as np
 import pytest
 import sampler_oracle as oracle
+from posterior_oracle import posterior_step
 from toy_denoiser import GaussianDenoiser, ToyAlignment
 
 from hpc.errors import UserError
@@ -14,7 +15,6 @@ from prediff.diffusion import (
     StraightPath,
     guidance_gradient,
     noise_schedule,
-    posterior_step,
     sampling_plan,
 )
 from prediff.diffusion.guidance import clean_shift_weights, matching_steps
@@ -178,11 +178,11 @@ def test_few_guided_steps_shift_x_as_far_as_the_thousand_that_they_replace():
     few = sampling_plan(solver="ddpm", schedule=LINEAR, steps=100)
     for start in (300, 600):
         long_jump = list(few.steps).index(start - 1)
-        moved_at_once = few.update[long_jump, 1] * shift[start - 1]
+        moved_at_once = few.clean[long_jump] * shift[start - 1]
         moved = 0.0
-        for row, t in zip(full.update, full.steps, strict=True):
+        for noisy, clean, t in zip(full.noisy, full.clean, full.steps, strict=True):
             if start - 10 <= t < start:
-                moved = (row[0]) * moved + row[1] * shift[t]
+                moved = noisy * moved + clean * shift[t]
         assert moved_at_once == pytest.approx(moved, rel=0.1)
 
 

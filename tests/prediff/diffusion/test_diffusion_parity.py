@@ -7,6 +7,7 @@ import mindspore as ms
 import numpy as np
 import pytest
 from diffusion_fixture import KEPT, REFERENCE
+from posterior_oracle import posterior_mean, posterior_step, q_sample, training_loss
 from reference_weights import reference_weights
 
 from prediff.convert.parameter_names import reference_entries
@@ -16,11 +17,7 @@ from prediff.diffusion import (
     GuidanceGradient,
     Sampler,
     noise_schedule,
-    posterior_mean,
-    posterior_step,
     predict_clean,
-    q_sample,
-    training_loss,
 )
 from prediff.models.alignment_network import AlignmentNetwork
 from prediff.models.earthformer_unet import EarthformerUNet

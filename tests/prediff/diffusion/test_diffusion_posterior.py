@@ -3,16 +3,14 @@ import mindspore as ms
 import numpy as np
 import pytest
 from diffusion_fixture import KEPT, REFERENCE
+from posterior_oracle import posterior_mean, posterior_step, q_sample
 
 from hpc.errors import UserError
 from prediff.diffusion import (
     StraightPath,
     convert_prediction,
     noise_schedule,
-    posterior_mean,
-    posterior_step,
     predict_clean,
-    q_sample,
 )
 from prediff.diffusion.parameterization import clean_weights
 

@@ -1,14 +1,16 @@
-"""The forward process and one reverse step of DDPM, as functions of arrays.
+"""The forward process, the loss and one reverse step of DDPM, as functions of arrays.
 
 Every function takes and returns MindSpore tensors; x is ``[B, ...]``, ``step`` is int ``[B]``.
 Source: Ho et al. 2020, eq. 4 (q_sample), 6-7 (posterior) and algorithm 2 (one step).
 """
 
 import mindspore as ms
+import numpy as np
 from mindspore import ops
 
+from prediff.diffusion.diffusion_loss import bound_weights, weighted_losses
 from prediff.diffusion.noise_schedule import NoiseSchedule
-from prediff.diffusion.parameterization import ForwardProcess, predict_clean
+from prediff.diffusion.parameterization import ForwardProcess, predict_clean, target_weights
 from prediff.diffusion.tables import at_step, float_tensor
 
 
@@ -76,3 +78,33 @@ def posterior_step(
         mean = mean - deviation * guidance_gradient
     still_noisy = (step > 0).astype(noisy.dtype).reshape(deviation.shape)
     return mean + still_noisy * deviation * noise
+
+
+def training_loss(
+    *,
+    schedule: ForwardProcess,
+    prediction: ms.Tensor,
+    clean: ms.Tensor,
+    noise: ms.Tensor,
+    step: ms.Tensor,
+    log_variance: ms.Tensor | None = None,
+    parameterization: str = "eps",
+    vlb_weight: float = 0.0,
+) -> tuple[ms.Tensor, ms.Tensor, ms.Tensor]:
+    """Return (loss, mean squared error, variational term) of a prediction at x_t.
+
+    The same numbers as :class:`DiffusionLoss`, from a prediction made elsewhere.
+
+    Args:
+        prediction: the network's output at ``q_sample(clean, step, noise)``, ``[B, ...]``.
+        log_variance: the learned s, ``[n]``; zeros if None.
+    """
+    of_clean, of_noise = target_weights(path=schedule, parameterization=parameterization)
+    target = (
+        at_step(float_tensor(of_clean), step, clean) * clean
+        + at_step(float_tensor(of_noise), step, clean) * noise
+    )
+    if log_variance is None:
+        log_variance = float_tensor(np.zeros(schedule.num_steps))
+    bound = bound_weights(schedule, parameterization)
+    return weighted_losses(prediction, target, step, log_variance, bound, vlb_weight)
