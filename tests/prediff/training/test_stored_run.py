@@ -7,6 +7,7 @@ import json
 import shutil
 from pathlib import Path
 
+import mindspore as ms
 import pytest
 
 from hpc.checkpoint.format import read_checkpoint
@@ -39,6 +40,7 @@ def test_what_an_earlier_run_made_counts_as_done(folder):
 
 @pytest.mark.slow
 def test_an_earlier_run_goes_on_as_it_would_have_gone_on(folder):
+    ms.set_context(mode=ms.GRAPH_MODE)
     config = load_config(folder.config)
     with StopRequest(stop_file=folder.stop_file, max_seconds=None, leads=True) as stop:
         run_stages(folder, config, ALONE, stop, names={"diffusion"})
