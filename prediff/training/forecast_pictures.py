@@ -102,7 +102,7 @@ class ForecastPictures:
 def _rainiest(latents: TrainingLatents, *, count: int) -> np.ndarray:
     """Return the positions of the scored windows with the highest mean intensity."""
     positions = np.unique(latents.scored)
-    intensity = latents.validation.read_intensity(positions)
+    intensity = latents.validation.read_intensity(positions).mean(axis=(1, 2))
     return positions[np.argsort(-intensity, kind="stable")[:count]]
 
 
