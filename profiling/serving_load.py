@@ -24,6 +24,7 @@ import psutil
 import typer
 import xarray as xr
 
+from hpc.durable_files import move_durably
 from hpc.errors import UserError
 from prediff.config import load_config
 from prediff.forecasting.file import read_forecast
@@ -117,7 +118,7 @@ class Player:
             content = aside.read_bytes()
             path.write_bytes(content[: len(content) // 2])
             time.sleep(half)
-        aside.rename(path)
+        move_durably(aside, path)
 
 
 def start(run: Path, watch: Path, out: Path, *, deadline: float) -> subprocess.Popen[bytes]:

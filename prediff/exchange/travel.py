@@ -10,7 +10,7 @@ from pathlib import Path
 from hpc.checkpoint.format import read_checkpoint, write_checkpoint
 from hpc.checkpoint.seal import SEAL, seal_folder, verify_folder
 from hpc.checkpoint.signature import sign, verify
-from hpc.durable_files import replace_folder, storage_errors_as_advice
+from hpc.durable_files import move_durably, replace_folder, storage_errors_as_advice
 from hpc.errors import UserError
 from prediff.config import Config, save_config
 from prediff.exchange.card import CARD, model_card, model_facts
@@ -93,5 +93,5 @@ def import_model(source: Path, *, name: str, signers: Path | None = None) -> Run
         if signers is not None:  # what was copied, should it have changed meanwhile
             verify(aside / SEAL, signers=signers)
         # A run changes; the seal is of the model as it came.
-        (aside / SEAL).rename(aside / f"imported_{SEAL}")
+        move_durably(aside / SEAL, aside / f"imported_{SEAL}")
     return RunFolder(target)
