@@ -17,6 +17,21 @@ int scalar_right(aclOpExecutor& op, X x, double s, X y, F f) {
   return op.in(x).out(y).run(
       [=](Tensors& t) { unary(t[1], t[0], [&](double v) { return f(v, s); }); });
 }
+// Whole numbers wrap as the chip's do: a product of two int32 has no exact double.
+template <class F>
+int scalar_right_exact(aclOpExecutor& op, X x, S s, X y, F f) {
+  const double real = s->real;
+  const int64_t whole = s->whole;
+  const bool is_whole = standin::whole_type(s->type);
+  return op.in(x).out(y).run([=](Tensors& t) {
+    if (!is_whole || !standin::whole_type(t[0].type)) {
+      return unary(t[1], t[0], [&](double v) { return f(v, real); });
+    }
+    auto values = standin::read<int64_t>(t[0], t[1].shape);
+    for (int64_t& v : values) v = f(v, whole);
+    write(t[1], values);
+  });
+}
 double gelu_tanh(double x) {
   return 0.5 * x * (1 + std::tanh(std::sqrt(2 / M_PI) * (x + 0.044715 * x * x * x)));
 }
@@ -123,7 +138,6 @@ COMPARE_SCALAR(LtScalar, a < b)
 COMPARE_SCALAR(LeScalar, a <= b)
 COMPARE_SCALAR(GtScalar, a > b)
 COMPARE_SCALAR(GeScalar, a >= b)
-COMPARE_SCALAR(Muls, a * b)
 COMPARE_SCALAR(Divs, a / b)
 COMPARE_SCALAR(PowTensorScalar, std::pow(a, b))
 COMPARE_SCALAR(ClampMin, std::fmax(a, b))
@@ -132,11 +146,20 @@ COMPARE_SCALAR(ClampMax, std::fmin(a, b))
 ACLNN(PowScalarTensor, S s, X x, X y) {
   return scalar_right(OP, x, s->real, y, [](double a, double b) { return std::pow(b, a); });
 }
+ACLNN(Muls, X x, S s, X y) {
+  return scalar_right_exact(OP, x, s, y, [](auto a, auto b) { return a * b; });
+}
 ACLNN(Adds, X x, S s, S alpha, X y) {
-  return scalar_right(OP, x, s->real * alpha->real, y, [](double a, double b) { return a + b; });
+  const double by = alpha->real;
+  return scalar_right_exact(OP, x, s, y, [by](auto a, auto b) {
+    return a + static_cast<decltype(a)>(by) * b;
+  });
 }
 ACLNN(Subs, X x, S s, S alpha, X y) {
-  return scalar_right(OP, x, s->real * alpha->real, y, [](double a, double b) { return a - b; });
+  const double by = alpha->real;
+  return scalar_right_exact(OP, x, s, y, [by](auto a, auto b) {
+    return a - static_cast<decltype(a)>(by) * b;
+  });
 }
 ACLNN(Clamp, X x, S low, S high, X y) {
   const double least = low ? low->real : -INFINITY, most = high ? high->real : INFINITY;
