@@ -22,8 +22,9 @@ CANN_OF = {
     "2.9": ("8.5", "9.0", "9.1"),
     "2.10": ("8.5", "9.0", "9.1"),
 }
-"""CANN that each MindSpore accepts without a warning, read in its `run_check/_check_version.py`
-(2.8.0) and its release notes (2.9 and 2.10)."""
+"""CANN that each MindSpore takes without a warning. 2.8 as in the installed wheel of 2.8.0
+(`run_check/_check_version.py`); 2.9 and 2.10 by hand and partly from general knowledge, compared by
+no test."""
 DRIVER = Path("/usr/local/Ascend/driver/version.info")
 
 

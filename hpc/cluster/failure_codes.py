@@ -3,10 +3,13 @@
     explain(log.read_text(errors="replace"))
     -> "EI0006: no connection to another rank: look for the rank that died or never started, ..."
 
-Codes and meanings are those of the public error-code reference (rt_error_codes.h and the HCCL
-fault chapter of CANN 8). The first code of a log is the cause and later ones mostly its echo; but
-a rank that waited for another one is never the cause where the other rank has a code of its own:
-`first_cause` looks at all of them.
+The codes follow the public error-code reference (rt_error_codes.h and the HCCL fault chapter of
+CANN 8); their meanings are partly general knowledge, not compared with it line by line, and the
+advice is ours. None has been seen in a log of a real NPU.
+
+The first code of a log is the cause and later ones mostly its echo; but a rank that waited for
+another one is never the cause where the other rank has a code of its own: `first_cause` looks at
+all of them.
 """
 
 import re
