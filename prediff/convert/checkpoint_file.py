@@ -22,6 +22,9 @@ T = TypeVar("T")
 EXPORTED = {"format": "pt", "producer": "prediff-hpc"}
 """The metadata of our exports, by which they are known again."""
 
+_HOLDERS = ("state_dict", "model_state_dict", "model")
+"""Where training scripts keep a state dict beside the optimizer's, the usual place first."""
+
 
 def read_checkpoint(
     path: Path, *, network: Network | None = None, weights: Weights = "raw"
@@ -77,10 +80,9 @@ def write_checkpoint(path: Path, state: Mapping[str, np.ndarray]) -> None:
 def _read_torch(path: Path, network: Network | None, weights: Weights) -> dict[str, np.ndarray]:
     with TorchFile(path) as file:
         content = file.content
-        if isinstance(content, dict) and isinstance(content.get("state_dict"), dict):
-            content = content["state_dict"]
         if not isinstance(content, dict):
             raise UserError(f"{path}: holds a {type(content).__name__}, not a state dict")
+        content = next((content[k] for k in _HOLDERS if isinstance(content.get(k), dict)), content)
         tensors: dict[str, TensorEntry] = {
             name: entry
             for name, entry in content.items()

@@ -24,6 +24,8 @@ _SIGNATURES: dict[Network, tuple[str, ...]] = {
 # trainer's own network, then the frozen autoencoder beside it; MindEarth's wrappers last.
 _PREFIXES = ("", "torch_nn_module.", "first_stage_model.", "net.", "main_model.")
 _EMA_PREFIX = "model_ema."
+# What PyTorch's DistributedDataParallel and torch.compile put before every name.
+_WRAPPERS = ("module.", "_orig_mod.")
 INDEX_BUFFER = "relative_position_index"
 
 
@@ -55,7 +57,8 @@ def network_entries(
     """Pick one network out of a state dict and name it as the official files do.
 
     Args:
-        entries: a plain state dict, or a training checkpoint's with its prefixes.
+        entries: a plain state dict, or a training checkpoint's with its prefixes; what a wrapper
+            put before every name is taken off.
         network: the one that is wanted; None takes the main one.
         weights: ``"ema"`` takes the exponential moving averages, stored as ``model_ema.NAME``
             with the dots removed from NAME, in place of the raw weights.
@@ -63,6 +66,7 @@ def network_entries(
     Raises:
         UserError: the network is not there, or has no averages.
     """
+    entries = _unwrapped(entries)
     found: list[str] = []
     for prefix in _PREFIXES:
         group = {k[len(prefix) :]: k for k in entries if k.startswith(prefix)}
@@ -81,6 +85,16 @@ def network_entries(
         raise UserError(f"this is {' and '.join(found)}, not {TITLES[network]}")
     identify(entries)
     raise AssertionError("a plain state dict would have been found")
+
+
+def _unwrapped(entries: Mapping[str, T]) -> Mapping[str, T]:
+    while wrapper := next((w for w in _WRAPPERS if _all_begin(entries, w)), None):
+        entries = {name.removeprefix(wrapper): entry for name, entry in entries.items()}
+    return entries
+
+
+def _all_begin(entries: Mapping[str, object], start: str) -> bool:
+    return bool(entries) and all(name.startswith(start) for name in entries)
 
 
 def _averages(entries: Mapping[str, object], group: Mapping[str, str]) -> dict[str, str]:

@@ -66,6 +66,18 @@ def test_a_training_checkpoint_gives_its_network_without_prefix(training):
     same(read_checkpoint(training), {**DENOISER, **INDEX})
 
 
+@pytest.mark.parametrize("wrapper", ["module.", "_orig_mod.", "module._orig_mod."])
+def test_what_a_wrapper_put_before_every_name_is_taken_off(tmp_path, wrapper):
+    write_checkpoint(tmp_path / "ddp.safetensors", prefixed(wrapper, AUTOENCODER))
+    same(read_checkpoint(tmp_path / "ddp.safetensors"), AUTOENCODER)
+
+
+@pytest.mark.parametrize("holder", ["model", "model_state_dict"])
+def test_weights_beside_an_optimizer_are_found_under_every_usual_name(tmp_path, holder):
+    write_torch(tmp_path / "w.pt", {"epoch": 3, "optimizer": {"lr": 1e-3}, holder: AUTOENCODER})
+    same(read_checkpoint(tmp_path / "w.pt"), AUTOENCODER)
+
+
 def test_a_training_checkpoint_gives_its_averages_on_request(training):
     expected = {name: np.float32(array + 1) for name, array in DENOISER.items()}
     same(read_checkpoint(training, weights="ema"), {**expected, **INDEX})
@@ -108,7 +120,7 @@ def test_a_file_that_cannot_be_written_is_one_clear_line_and_leaves_nothing(tmp_
     with pytest.raises(UserError, match="cannot be written"):
         write_checkpoint(tmp_path / "absent" / "x.pt", DENOISER)
     (tmp_path / "folder").mkdir()
-    with pytest.raises(UserError, match="cannot be written"):
+    with pytest.raises(UserError, match="was not made by this command"):
         write_checkpoint(tmp_path / "folder", DENOISER)
     assert [p.name for p in tmp_path.iterdir()] == ["folder"]
 
