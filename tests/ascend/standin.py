@@ -151,9 +151,9 @@ def _link(making: Path, objects: Path, libraries: list[Path]) -> None:
     for library in present:
         ours |= _symbols(library, "--defined-only")
     missing = set().union(*(_symbols(library, "--undefined-only") for library in present)) - ours
-    asked = re.compile(rb"\0(acl(?:tdt|mdl|prof|op)[A-Z][A-Za-z0-9]+)\0")
+    asked = re.compile(rb"\0((?:acl(?:tdt|mdl|prof|op)|Hccl|Hcom)[A-Z][A-Za-z0-9]+)(?=\0)")
     operators = re.compile(rb"\0(aclnn[A-Z][A-Za-z0-9]+)(?=\0)")
-    for library in present[:4]:
+    for library in present:
         content = library.read_bytes()
         missing |= {name.decode() for name in asked.findall(content)} - ours
         for name in {found.decode() for found in operators.findall(content)}:
