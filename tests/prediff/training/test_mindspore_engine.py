@@ -18,6 +18,8 @@ from prediff.training import parallelize
 from prediff.training.parallelize import parallelize_denoiser
 
 SCRIPT = Path(__file__).with_name("mindspore_front_end.py")
+PLACES = SCRIPT.parents[3], SCRIPT.parents[1] / "diffusion"
+"""Of the software, and of the small loss that the script takes."""
 
 
 def front_end(rank: int) -> dict:
@@ -26,7 +28,7 @@ def front_end(rank: int) -> dict:
         [sys.executable, str(SCRIPT), str(rank), "2"],
         capture_output=True,
         text=True,
-        env={**os.environ, "PYTHONPATH": str(SCRIPT.parents[3])},
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(map(str, PLACES))},
         timeout=300,
     )
     assert done.returncode == 0, done.stderr[-3000:]
