@@ -111,3 +111,6 @@ API HcclResult HcclSetConfig(int, ...) { return 0; }
 API uint32_t HcclGetCommConfigCapability() { return 0; }
 API HcclResult HcclCommResume(void*) { return 0; }
 API HcclResult HcclCommWorkingDevNicSet(void*, uint32_t*, bool*, uint32_t) { return 0; }
+// HCCL's own executor: MindSpore starts it with every communicator and our graphs do not use it.
+API HcclResult HcomExecInitialize() { return 0; }
+API HcclResult HcomExecFinalize() { return 0; }
