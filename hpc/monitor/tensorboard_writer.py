@@ -1,5 +1,7 @@
 """TensorBoard events of one stage, written by one rank."""
 
+import errno
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -12,6 +14,18 @@ from tensorboardX.summary import hparams, scalar
 
 from hpc.monitor.training_curves import DESCRIPTIONS
 
+_full_disks: list[OSError] = []
+"""What ended a thread that writes events. The next record raises it: without its thread the queue
+would fill, and the training wait for ever."""
+
+
+def _keep_full_disks(ended: threading.ExceptHookArgs) -> None:
+    error = ended.exc_value
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        _full_disks.append(error)
+    else:
+        threading.__excepthook__(ended)
+
 
 class TensorBoardWriter:
     """Writes curves, pictures and texts; one without a folder (other ranks) writes nothing.
@@ -23,14 +37,19 @@ class TensorBoardWriter:
     """
 
     def __init__(self, folder: Path | None, *, next_step: int = 0) -> None:
-        self._writer = (
-            None
-            if folder is None
-            else SummaryWriter(str(folder), purge_step=next_step or None, flush_secs=10)
-        )
+        self._writer = None
+        if folder is not None:
+            threading.excepthook = _keep_full_disks
+            self._writer = SummaryWriter(str(folder), purge_step=next_step or None, flush_secs=10)
 
     def scalars(self, values: Mapping[str, float], *, step: int) -> None:
-        """Add one point to each named curve; they are one record of the file."""
+        """Add one point to each named curve; they are one record of the file.
+
+        Raises:
+            OSError: the disk is full.
+        """
+        if _full_disks:
+            raise _full_disks.pop()
         if self._writer is not None and values:
             record = Summary()
             for tag, value in values.items():
@@ -65,6 +84,8 @@ class TensorBoardWriter:
 
     def flush(self) -> None:
         """Write what was added so far: steps before a checkpoint are not made again."""
+        if _full_disks:
+            raise _full_disks.pop()
         if self._writer is not None:
             self._writer.flush()
 

@@ -16,8 +16,9 @@ import logging
 import os
 import re
 import shutil
+import sys
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -124,13 +125,26 @@ class _Scratch:
         before = _written(graph)
         ms.set_context(enable_compile_cache=True, compile_cache_path=str(self.folder))
         try:
-            cell.compile(*inputs)
+            with _program_is_a_file():
+                cell.compile(*inputs)
         finally:
             ms.set_context(enable_compile_cache=False)
         after = _written(graph)
         if after is not None and after != before and sources.exists():
             _store(stored, graph=graph, sources=sources)
         return before is not None and after == before
+
+
+@contextlib.contextmanager
+def _program_is_a_file() -> Iterator[None]:
+    """MindSpore hashes the source of the program, which an interactive one or ``-c`` has not."""
+    program = sys.argv[0]
+    if not Path(program).is_file():
+        sys.argv[0] = __file__
+    try:
+        yield
+    finally:
+        sys.argv[0] = program
 
 
 _of_process: _Scratch | None = None

@@ -94,7 +94,7 @@ def open_split(
 ) -> RadarWindows:
     """Open one split of the run's data.
 
-    Which events belong to it was decided at the run's first look at its data.
+    Which events belong to it was decided when the run first opened its training data.
 
     Args:
         check_files: as `open_windows` takes it.
@@ -108,7 +108,7 @@ def open_split(
     return open_windows(
         root,
         split=split,
-        selection=_fixed(folder, root, config),
+        selection=_fixed(folder, root, config, keep=split == "train"),
         frame_size=(size, size),
         quantity=run_quantity(config),
         relation=run_relation(config),
@@ -116,8 +116,8 @@ def open_split(
     )
 
 
-def _fixed(folder: RunFolder, root: Path, config: Config) -> Selection:
-    """Return the rules with the parts that the run keeps; they are written where it has none.
+def _fixed(folder: RunFolder, root: Path, config: Config, *, keep: bool) -> Selection:
+    """Return the rules with the parts that the run keeps; `keep` writes them if it has none.
 
     A split of other rules, or of events that are all gone, was another data set's.
     """
@@ -132,7 +132,7 @@ def _fixed(folder: RunFolder, root: Path, config: Config) -> Selection:
     kept = read_split(folder.path / NAME)
     if kept is None or kept.rules != said or not any(e.id in kept.part_of for e in usable):
         kept = FixedSplit(rules=said, part_of=rules.parts(usable))
-        if folder.path.is_dir() and usable:
+        if keep and folder.path.is_dir() and usable:
             with contextlib.suppress(OSError):  # a run that may only be read
                 kept.write(folder.path / NAME)
     return Selection(**{**vars(rules), "part_of": kept.part_of})

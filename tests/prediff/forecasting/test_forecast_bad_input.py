@@ -79,7 +79,7 @@ def test_files_that_cannot_be_read_or_written(refusal, tmp_path, workers):
     torn.write_bytes(radar_file(tmp_path / "radar.nc", frames()).read_bytes()[:3000])
     for source, out, said in (
         ("absent.nc", "f.nc", "no radar file at absent.nc"),
-        (torn, "f.nc", "torn.nc cannot be read as radar frames"),
+        (torn, "f.nc", "torn.nc is truncated or no HDF5 file"),
         (tmp_path / "radar.nc", "f.grib", "f.grib: a forecast is written as .nc or .zarr"),
     ):
         assert said in refusal(*words, "--input", source, "--out", out)

@@ -244,7 +244,7 @@ def test_a_refused_batch_adds_nothing(arrays):
     before = board.state()
     bad = truth[[1, 2]].copy()
     bad[1] = 200
-    with pytest.raises(UserError, match="VIL / 255"):
+    with pytest.raises(UserError, match="code / 255"):
         board.update(
             forecasts={name: ensemble[[1, 2]] for name, ensemble in forecasts.items()},
             observation=bad,
