@@ -11,7 +11,15 @@ from typing import Any
 from hpc.checkpoint.format import DamagedCheckpoint, list_checkpoints, read_state
 from hpc.checkpoint.store import find_latest
 from prediff.config import load_config
-from prediff.run_folder import CHANGEABLE_KEYS, FROZEN_SECTIONS, RunFolder
+from prediff.run_folder import CHANGEABLE_KEYS, RunFolder
+
+SECTIONS = {
+    "autoencoder": ("autoencoder",),
+    "diffusion": ("autoencoder", "denoiser", "diffusion", "one_pass"),
+    "alignment": ("autoencoder", "diffusion", "alignment"),
+}
+"""What a task's weights depend on, beside seed, data and its own training: an autoencoder may be
+copied from a run to one with another denoiser."""
 
 PLACES = ("data.root",)
 """Keys that say where something lies, not what it is: a run may be moved."""
@@ -31,7 +39,13 @@ def newest_own(folder: RunFolder, stage: str) -> Path | None:
         named = state.get("stage", stage)
         if named != stage:
             return f"it is of the task {str(named)[:40]!r}"
-        differing = _differences("", reference, state.get("config", {}))
+        theirs = state.get("config", {})
+        differing = [
+            text
+            for key in ("seed", "data", *SECTIONS[stage], f"train_{stage}")
+            if key in reference and key in theirs
+            for text in _differences(key, reference[key], theirs[key])
+        ]
         return f"it is of another run, {differing[0]}" if differing else None
 
     return find_latest(folder.checkpoints(stage), foreign=foreign)
@@ -53,12 +67,11 @@ def _settings_of_run(folder: RunFolder, stage: str) -> dict[str, Any]:
 def _differences(name: str, ours: Any, theirs: Any) -> list[str]:
     """Return what differs among the frozen settings that both know."""
     if isinstance(ours, dict) and isinstance(theirs, dict):
-        keys = FROZEN_SECTIONS if not name else ours
         return [
             text
-            for key in keys
-            if key in ours and key in theirs and key not in CHANGEABLE_KEYS
-            for text in _differences(f"{name}.{key}".lstrip("."), ours[key], theirs[key])
+            for key in ours
+            if key in theirs and key not in CHANGEABLE_KEYS
+            for text in _differences(f"{name}.{key}", ours[key], theirs[key])
         ]
     if ours == theirs or name in PLACES:
         return []

@@ -17,6 +17,7 @@ SMALLEST = [
     "denoiser.feed_forward_dropout=0.1",
     "train_autoencoder.duration=4 steps",
     "train_autoencoder.global_batch=4",
+    "train_autoencoder.log_every=1",
     "train_diffusion.duration=4 steps",
     "train_diffusion.global_batch=4",
     "train_diffusion.log_every=1",

@@ -7,7 +7,7 @@ from ranks import run_ranks
 
 from prediff.profiler.record import read_report
 
-SCRIPT = Path(__file__).parents[1] / "profiling" / "slow_rank_run.py"
+SCRIPT = Path(__file__).parents[1] / "prediff" / "profiler" / "slow_rank_run.py"
 
 
 @pytest.mark.alone

@@ -13,9 +13,11 @@ from prediff.own_checkpoints import newest_own
 from prediff.run_folder import RunFolder
 
 
-def save(folder: RunFolder, step: int, *settings: str, stage: str = "diffusion") -> None:
+def save(
+    folder: RunFolder, step: int, *settings: str, stage: str = "diffusion", into: str = "diffusion"
+) -> None:
     write_checkpoint(
-        folder.checkpoints("diffusion"),
+        folder.checkpoints(into),
         step=step,
         arrays={"model": {"w": np.zeros(1, np.float32)}},
         state={"stage": stage, "config": load_config(None, settings).model_dump(mode="json")},
@@ -74,3 +76,13 @@ def test_foreign_ones_alone_are_refused(tmp_path):
 
 def test_no_checkpoint_at_all_is_none(tmp_path):
     assert newest_own(RunFolder(Path(tmp_path)), "diffusion") is None
+
+
+def test_an_autoencoder_belongs_to_runs_with_another_denoiser_too(tmp_path):
+    folder, kind = RunFolder(tmp_path), "autoencoder"
+    others = ("denoiser.base_width=16", "train_diffusion.duration=9 steps")
+    save(folder, 4, *others, stage=kind, into=kind)
+    save_config(load_config(), folder.config)
+    assert newest_own(folder, kind).name == "step_00000004"
+    save(folder, 5, "autoencoder.latent_channels=8", stage=kind, into=kind)
+    assert newest_own(folder, kind).name == "step_00000004"

@@ -15,6 +15,7 @@ from two_nodes import TwoNodes, missing
 
 from hpc.checkpoint.format import Checkpoint, read_checkpoint
 from hpc.checkpoint.store import find_latest
+from prediff.config import load_config, save_config
 
 PROJECT = Path(__file__).parents[3]
 STEPS = 60
@@ -60,9 +61,10 @@ def whole(project, finished):
         finished[0] / "runs",
         project / "runs",
         symlinks=True,
-        ignore=shutil.ignore_patterns("config.yaml", "diffusion", "forecast", "evaluation", "log"),
+        ignore=shutil.ignore_patterns("starts", "diffusion", "forecast", "evaluation", "log"),
     )
     run = (project / "runs/first").rename(project / "runs/whole")
+    save_config(load_config(None, SETTINGS), run / "config.yaml")
     shutil.copytree(run, project / "runs/warned")
     command = ["prediff", "train", "diffusion", "--name", "whole", *ARGUMENTS]
     subprocess.run(command, check=True)
