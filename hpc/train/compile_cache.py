@@ -16,14 +16,14 @@ import logging
 import os
 import re
 import shutil
-import sys
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import mindspore as ms
 from mindspore import Tensor, nn
+from mindspore.common import api
 
 from hpc.cluster.runtime import Runtime
 from hpc.durable_files import replace_folder
@@ -103,6 +103,7 @@ class _Scratch:
         self.rank = 0 if runtime.world_group is None else runtime.place.rank
         self.count = 0
         atexit.register(self.remove)
+        _name_a_program_file()
 
     def remove(self) -> None:
         shutil.rmtree(self.folder, ignore_errors=True)
@@ -125,8 +126,7 @@ class _Scratch:
         before = _written(graph)
         ms.set_context(enable_compile_cache=True, compile_cache_path=str(self.folder))
         try:
-            with _program_is_a_file():
-                cell.compile(*inputs)
+            cell.compile(*inputs)
         finally:
             ms.set_context(enable_compile_cache=False)
         after = _written(graph)
@@ -135,16 +135,10 @@ class _Scratch:
         return before is not None and after == before
 
 
-@contextlib.contextmanager
-def _program_is_a_file() -> Iterator[None]:
-    """MindSpore hashes the source of the program, which an interactive one or ``-c`` has not."""
-    program = sys.argv[0]
-    if not Path(program).is_file():
-        sys.argv[0] = __file__
-    try:
-        yield
-    finally:
-        sys.argv[0] = program
+def _name_a_program_file() -> None:
+    """MindSpore hashes the source of the program, which ``python -c`` and a notebook have not."""
+    if not Path(getattr(api, "entry_script_path", None) or "").is_file():
+        api.entry_script_path = __file__
 
 
 _of_process: _Scratch | None = None
