@@ -90,14 +90,20 @@ def _test_boundary(root: Path, config: Config, rules: Selection) -> datetime:
 
 
 def open_split(
-    folder: RunFolder, config: Config, split: Split, *, check_files: bool = True
+    folder: RunFolder,
+    config: Config,
+    split: Split,
+    *,
+    check_files: bool = True,
+    fixes_split: bool = False,
 ) -> RadarWindows:
     """Open one split of the run's data.
 
-    Which events belong to it was decided when the run first opened its training data.
+    Which events belong to it was decided when the run first trained on its data.
 
     Args:
         check_files: as `open_windows` takes it.
+        fixes_split: whether the parts are written into the run, as a training does.
 
     Raises:
         UserError: no data, no event for the split, damaged files, frames of another size, or of a
@@ -108,7 +114,7 @@ def open_split(
     return open_windows(
         root,
         split=split,
-        selection=_fixed(folder, root, config, keep=split == "train"),
+        selection=_fixed(folder, root, config, keep=fixes_split),
         frame_size=(size, size),
         quantity=run_quantity(config),
         relation=run_relation(config),

@@ -187,7 +187,7 @@ def open_samples(folder: RunFolder, config: Config) -> Iterator[Samples]:
     """Open the frames of both splits; see `prediff.training.recipe.Recipe`."""
     settings = config.train_autoencoder
     with (
-        open_split(folder, config, "train") as frames,
+        open_split(folder, config, "train", fixes_split=True) as frames,
         open_split(folder, config, "validation") as validation,
     ):
         chosen = np.linspace(0, validation.frame_count - 1, VALIDATION_FRAMES).astype(int)

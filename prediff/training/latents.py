@@ -40,7 +40,7 @@ def training_latents(folder: RunFolder, config: Config) -> Iterator[TrainingLate
         UserError: there are none; or they are damaged, or of another autoencoder or catalog.
     """
     with (
-        open_split(folder, config, "train") as windows,
+        open_split(folder, config, "train", fixes_split=True) as windows,
         open_split(folder, config, "validation") as validation_windows,
     ):
         readers = open_latents(folder, config, windows)

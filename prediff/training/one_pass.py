@@ -119,7 +119,7 @@ def build(
 def open_samples(folder: RunFolder, config: Config) -> Iterator[Samples]:
     """Open the windows of both splits; see `prediff.training.recipe.Recipe`."""
     with (
-        open_split(folder, config, "train") as training,
+        open_split(folder, config, "train", fixes_split=True) as training,
         open_split(folder, config, "validation") as validation,
     ):
         yield samples_of(

@@ -24,7 +24,7 @@ SETTINGS = ("data.frame_size=8", "data.context_frames=3", "data.forecast_frames=
 def parts_of(folder, config):
     found = {}
     for part in PARTS:
-        with open_split(folder, config, part) as windows:
+        with open_split(folder, config, part, fixes_split=True) as windows:
             found |= {event.id: part for event in windows.events}
     return found
 
