@@ -8,7 +8,7 @@ from small_stage import profile_small, report_of, small_step
 
 from hpc.cluster.mesh import make_mesh
 from hpc.cluster.runtime import start_runtime
-from prediff.profiler.record import write_report
+from prediff.profiler.record import RankProfile, write_report
 
 
 class SleepsOn:
@@ -32,7 +32,8 @@ def main(folder: Path) -> None:
         step = small_step(data_group=group, data_size=size)
         slow = SleepsOn(step, seconds=1.5 if rank == 1 else 0.0)
         mine = profile_small(slow, runtime, folder / f"rank_{rank}")
-        ranks = runtime.all_gather_object(mine)
+        everyone = runtime.all_gather_object(mine.model_dump())
+        ranks = [RankProfile.model_validate(each) for each in everyone]
         if runtime.is_first:
             write_report(folder, report_of(ranks))
 
