@@ -218,7 +218,7 @@ def losses(run: Path) -> dict[str, dict[int, float]]:
         for file in sorted((run / stage).glob("events.out.*"), key=lambda f: f.stat().st_mtime):
             for event in _events(file.read_bytes()):
                 for value in event.summary.value:
-                    if value.tag == f"{stage}/loss":
+                    if value.tag == "loss/training":
                         curve[event.step] = value.simple_value
     return curves
 
